@@ -1,0 +1,66 @@
+"""What all commands share: flags from a dataclass, one line for a user's error, exit statuses.
+
+0 done, 2 the user's error, 75 stopped early and worth repeating (EX_TEMPFAIL), 130 interrupted.
+"""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+from coderl_jax.files import UserError
+
+Config = TypeVar("Config")
+
+
+class Preempted(Exception):  # noqa: N818 - nothing went wrong
+    """The run was told to stop and has saved its state; the same command goes on with it."""
+
+
+def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
+    """Parse flags into `config`, call `command`, and turn errors into an exit status."""
+    try:
+        command(parse(config, argv))
+    except UserError as error:
+        print(" ".join(str(error).splitlines()), file=sys.stderr)
+        sys.exit(2)
+    except Preempted as stop:
+        print(f"stopped: {stop}; run the same command again to go on", file=sys.stderr)
+        sys.exit(75)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our standard output went away (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:
+    """The configuration that the flags describe.
+
+    tyro is imported here, so that the library works on machines without it.
+
+    Raises:
+      UserError: an unknown flag, a missing one, or a value out of range.
+    """
+    import dataclasses
+
+    import tyro
+
+    for field in dataclasses.fields(config):
+        if field.metadata.get("positional"):
+            config.__annotations__[field.name] = Annotated[field.type, tyro.conf.Positional]
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    prog = f"python -m {spec.name}" if spec else None
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(config, args=argv, prog=prog, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = re.sub(r"[^\x20-\x7e]+", " ", complaint.getvalue().replace("\n", " "))  # tyro draws a box around it
+        words = re.sub(r"\s*[-─]{3,}\s*|For full helptext.*$", " ", words)
+        raise UserError(f"flags: expected those of --help, got: {' '.join(words.split())}; see --help") from None

@@ -1,0 +1,187 @@
+"""Groups of settings that stages share, such as `Sampling` and `Judging`. Every field is checked at birth.
+
+Defaults are the paper's where it states one (CodeRL, section 4); the demo shows settings for a small machine.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from coderl_jax.files import UserError, shown
+
+
+def expect(ok: bool, flag: str, rule: str, value: Any) -> None:
+    """Raise UserError, naming the flag, unless a setting keeps its rule."""
+    if not ok:
+        raise UserError(f"--{flag.replace('_', '-')}: expected {rule}, got {shown(value)}; change the flag")
+
+
+def expect_each(config: Any, rule: str, ok: Any, *names: str) -> None:
+    """`expect` for several fields of one dataclass; NaN keeps no rule."""
+    for name in names:
+        value = getattr(config, name)
+        expect(value == value and ok(value), name, rule, value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """Shape of a T5 encoder-decoder. Used for a new model; a loaded one brings its own."""
+
+    d_model: int = 128
+    """Width of the residual stream."""
+    d_kv: int = 32
+    """Width of one attention head."""
+    d_ff: int = 512
+    """Width of the feed-forward layer."""
+    encoder_layers: int = 2
+    """Layers of the encoder."""
+    decoder_layers: int = 2
+    """Layers of the decoder."""
+    heads: int = 4
+    """Attention heads a layer."""
+    vocab_size: int = 0
+    """Rows of the embedding; 0 takes the tokenizer's size."""
+    relative_buckets: int = 32
+    """Buckets of the relative position bias."""
+    relative_max_distance: int = 128
+    """Distance in tokens from which all positions share a bucket."""
+    gated: bool = False
+    """Gated-GELU feed-forward (T5 v1.1) instead of ReLU (CodeT5)."""
+    tied: bool = True
+    """Output projection shares the embedding, after scaling by d_model**-0.5 (CodeT5)."""
+    epsilon: float = 1e-6
+    """RMSNorm's epsilon."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "d_model", "d_kv", "d_ff", "encoder_layers", "decoder_layers", "heads")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "vocab_size")
+        expect_each(self, "a whole number >= 4", lambda v: v >= 4, "relative_buckets", "relative_max_distance")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long prompts and programs may be, in tokens."""
+
+    max_prompt_tokens: int = 600
+    """Prompt tokens, `<s>` and `</s>` included; longer prompts are cut before `</s>` and counted."""
+    max_new_tokens: int = 512
+    """Program tokens, end token included; longer programs are cut."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 3", lambda v: v >= 3, "max_prompt_tokens")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "max_new_tokens")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How programs are drawn."""
+
+    num_samples: int = 20
+    """Programs a problem (n)."""
+    temperature: float = 0.6
+    """Softmax temperature; 0 is greedy."""
+    top_p: float = 0.95
+    """Nucleus mass in (0, 1]; 1 keeps every token."""
+    top_k: int = 0
+    """Most likely tokens kept; 0 keeps every token."""
+    rows_per_batch: int = 256
+    """Programs decoded together: problems a batch times samples a problem."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "num_samples", "rows_per_batch")
+        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "temperature")
+        expect_each(self, "a number in (0, 1]", lambda v: 0 < v <= 1, "top_p")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "top_k")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judging:
+    """How programs are run and their answers compared."""
+
+    time_limit: float = 4.0
+    """Seconds a test."""
+    memory_limit: int = 512
+    """MiB a program may use."""
+    comparison: Literal["strict", "apps"] = "strict"
+    """strict: the same tokens in order, numbers within 1e-5; apps: the lenient rules of the APPS judge."""
+    semantics: Literal["script", "coderl"] = "script"
+    """script: the program runs as a file; coderl: wrapped into a function, as the released CodeRL runs it."""
+    stop_at_first_failure: bool = False
+    """Stop a program at its first failing test instead of counting all."""
+    unconfined: bool = False
+    """Run programs without the sandbox's confinement where the kernel offers none. For programs you trust."""
+    cache: str | None = None
+    """Folder of verdicts kept between runs; none: nothing is kept."""
+    workers: int = 2
+    """Processes that run programs."""
+
+    def __post_init__(self):
+        expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "time_limit")
+        expect_each(self, "a whole number >= 16", lambda v: v >= 16, "memory_limit")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "workers")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """AdamW with linear warm-up and polynomial decay (CodeRL section 4.2)."""
+
+    steps: int = 1000
+    """Optimizer updates."""
+    batch_size: int = 64
+    """Examples an update."""
+    learning_rate: float = 2e-5
+    """Step size after warm-up."""
+    end_learning_rate: float = 1e-5
+    """Step size at the last update."""
+    warmup_steps: int = 500
+    """Updates over which the step size rises from 0."""
+    decay_power: float = 0.5
+    """Power of the polynomial decay; 1 is linear."""
+    beta2: float = 0.999
+    """AdamW's beta 2."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    clip_norm: float = 1.0
+    """Largest global norm of a gradient."""
+    dropout: float = 0.1
+    """Dropout rate while training."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "steps", "batch_size")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "warmup_steps")
+        expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "learning_rate", "decay_power", "clip_norm")
+        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "end_learning_rate", "weight_decay")
+        expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "beta2", "dropout")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """When and on what a run is measured and its best parameters chosen."""
+
+    validation: str | None = None
+    """Problem source for choosing; none: the last parameters are kept."""
+    validation_limit: int | None = None
+    """Only the first so many validation problems."""
+    validation_samples: int = 1
+    """Programs a validation problem; 1 is greedy, more are drawn as `--temperature` and `--top-p` say."""
+    validate_every: int = 200
+    """Updates (in RL: rounds) between two validations."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "validation_samples", "validate_every")
+        expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "validation_limit")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What keeps RL from collapsing: a drop on validation rolls back and lowers the step size."""
+
+    max_drop: float = 0.05
+    """Largest tolerated fall of validation pass@1 below the best so far, a fraction."""
+    step_factor: float = 0.5
+    """The step size is multiplied by this at each roll-back."""
+    max_rollbacks: int = 3
+    """Roll-backs after which the run stops with its best parameters."""
+
+    def __post_init__(self):
+        expect_each(self, "a number in (0, 1]", lambda v: 0 < v <= 1, "max_drop", "step_factor")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "max_rollbacks")

@@ -1,0 +1,160 @@
+"""Examples become training batches of few shapes, in an order that depends on the seed alone.
+
+Every new array shape costs a compilation, every padded token costs time: examples are dealt into a handful of buckets whose
+shapes fit the data. The order is a pure function of (seed, batch number), so the position of a stream is one number.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32
+
+from coderl_jax.files import UserError
+
+_MULTIPLE = 16  # lengths are rounded up to it: fast attention kernels want even shapes
+_CUTS = 20  # candidate boundaries between buckets: every 5% of the examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A prompt and the program to write for it, as ids."""
+
+    source: list[int]
+    target: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Examples as right-padded arrays; a mask is True at real tokens. `index` says which examples these are."""
+
+    source: Int32[np.ndarray, "b s"]
+    source_mask: Bool[np.ndarray, "b s"]
+    target: Int32[np.ndarray, "b t"]
+    target_mask: Bool[np.ndarray, "b t"]
+    index: Int32[np.ndarray, " b"]
+
+
+def pad_to(
+    rows: Sequence[Sequence[int]], length: int, pad: int = 0
+) -> tuple[Int32[np.ndarray, "b {length}"], Bool[np.ndarray, "b {length}"]]:
+    """Rows of ids, right-padded to `length` tokens, and the mask that is True at their own tokens.
+
+    Raises:
+      ValueError: a row is longer than `length`.
+    """
+    ids = np.full((len(rows), length), pad, np.int32)
+    mask = np.zeros((len(rows), length), bool)
+    for i, row in enumerate(rows):
+        if len(row) > length:
+            raise ValueError(f"row {i} has {len(row)} tokens, more than {length}")
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    return ids, mask
+
+
+def bucket_lengths(lengths: Sequence[int], buckets: int) -> list[int]:
+    """At most `buckets` padded lengths, ascending multiples of 16, the last of which holds every one of `lengths` (one or more).
+
+    They lie where the padding they cost together is least, of the choices that put a multiple of 5% of the rows into each.
+    """
+    return [length for (length,) in _bucket_shapes(np.asarray(lengths, np.int64).reshape(-1, 1), buckets)]
+
+
+def _bucket_shapes(sizes: Int[np.ndarray, "n axes"], buckets: int) -> list[tuple[int, ...]]:
+    """Nested shapes for rows of several lengths each: see `bucket_lengths`."""
+    ordered = sizes[np.argsort(sizes.sum(axis=1), kind="stable")]
+    ends = sorted({-(-len(sizes) * cut // _CUTS) for cut in range(1, _CUTS + 1)})
+    largest = np.maximum.accumulate(-(-np.maximum(ordered, 1) // _MULTIPLE) * _MULTIPLE, axis=0)
+
+    def padded_tokens(chosen: tuple[int, ...]) -> int:
+        return sum(int(largest[end - 1].sum()) * (end - start) for start, end in itertools.pairwise((0, *chosen)))
+
+    inner = itertools.chain.from_iterable(itertools.combinations(ends[:-1], n) for n in range(min(buckets, len(ends))))
+    best = min(((*cuts, ends[-1]) for cuts in inner), key=padded_tokens)
+    return sorted({tuple(map(int, largest[end - 1])) for end in best})
+
+
+class BatchStream:
+    """Endless training batches; every one has exactly `batch_size` real examples and one of at most `buckets` shapes.
+
+    The examples are shuffled anew every epoch, and epoch follows epoch without a gap. An epoch's batches are cut from that sequence:
+    its last examples, fewer than a batch, open the next epoch. So after any number of epochs an example has been seen as often as
+    every other, except that fewer than `batch_size` are one behind. Within an epoch, what does not fill a batch of its own
+    bucket joins the next larger one, and batches of all shapes come in random order.
+    """
+
+    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, buckets: int = 3):
+        """Plan the shapes; nothing is padded before it is asked for.
+
+        Raises:
+          UserError: no examples.
+        """
+        if not examples:
+            raise UserError("examples: expected one or more, got none; give problems with solutions or programs")
+        self._examples = examples
+        self._batch_size = batch_size
+        self._seed = seed
+        self._sizes = np.array([(len(example.source), len(example.target)) for example in examples])
+        self.shapes = _bucket_shapes(self._sizes, buckets)
+        fits = (self._sizes[:, None, :] <= np.array(self.shapes)[None]).all(axis=-1)
+        self._bucket = fits.argmax(axis=1)
+        self._next = 0
+        self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        bucket, index = self._planned(self._next)
+        self._next += 1
+        length_s, length_t = self.shapes[bucket]
+        source, source_mask = pad_to([self._examples[i].source for i in index], length_s)
+        target, target_mask = pad_to([self._examples[i].target for i in index], length_t)
+        return Batch(source, source_mask, target, target_mask, index.astype(np.int32))
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the examples so far, as a fraction."""
+        return self._next * self._batch_size / len(self._examples)
+
+    def state(self) -> dict[str, Any]:
+        """The position, JSON-able: a stream of the same examples, batch size and seed goes on from it with `restore`."""
+        return {"batches": self._next, "examples": len(self._examples), "batch_size": self._batch_size, "seed": self._seed}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a position that `state` gave.
+
+        Raises:
+          UserError: it belongs to other examples, another batch size or another seed.
+        """
+        for name, now in self.state().items():
+            if name != "batches" and state.get(name) != now:
+                raise UserError(f"{name}: expected {state.get(name)} as when the run was stopped, got {now}; repeat the same command")
+        self._next = state["batches"]
+
+    def _planned(self, number: int) -> tuple[int, np.ndarray]:
+        """Bucket and examples of a batch. Epoch e holds the batches from floor(e * n / b) to floor((e + 1) * n / b)."""
+        n, b = len(self._examples), self._batch_size
+        epoch = -(-(number + 1) * b // n) - 1
+        if self._plan is None or self._plan[0] != epoch:
+            self._plan = epoch, self._plan_epoch(epoch)
+        return self._plan[1][number - epoch * n // b]
+
+    def _plan_epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        n, b = len(self._examples), self._batch_size
+        start, end = epoch * n // b * b, (epoch + 1) * n // b * b
+        passes = range(start // n, -(-end // n))
+        sequence = np.concatenate([np.random.default_rng([self._seed, 0, p]).permutation(n) for p in passes])
+        window = sequence[start - start // n * n :][: end - start]
+        batches = []
+        waiting = window[:0]
+        for bucket in range(len(self.shapes)):
+            rows = np.concatenate([waiting, window[self._bucket[window] == bucket]])
+            full = len(rows) // b * b
+            batches += [(bucket, rows[i : i + b]) for i in range(0, full, b)]
+            waiting = rows[full:]
+        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(batches))
+        return [batches[i] for i in order]

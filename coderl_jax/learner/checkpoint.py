@@ -1,0 +1,75 @@
+"""Checkpoints of a run, and stopping in time to write one."""
+
+import pathlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from coderl_jax.files import UserError
+
+
+class Checkpoints:
+    """The last checkpoints of a run: arrays by orbax, and a small JSON value (data position, best result) beside them.
+
+    Saving is asynchronous; a process killed while saving leaves the one before as the latest.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep: int = 2):
+        self._checkpointer = ocp.training.Checkpointer(
+            folder.absolute(),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
+        """Save `state` (a tree of arrays) and `extra` (JSON) as checkpoint `step`, after the one under way."""
+        self._checkpointer.wait()
+        self._checkpointer.save_async(step, state, custom_metadata=extra, force=True, overwrite=True)
+
+    def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The latest state, placed and typed as `like`, with its extra; None where there is none.
+
+        Raises:
+          UserError: the checkpoint holds another model or optimizer.
+        """
+        latest = self._checkpointer.latest
+        if latest is None:
+            return None
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+        try:
+            state = self._checkpointer.load(latest, abstract)
+        except (ValueError, KeyError, TypeError) as error:
+            why = str(error).splitlines()[0][:120]
+            raise UserError(
+                f"{self._checkpointer.directory}: checkpoint: expected this model's shapes, got another's ({why}); use another --out"
+            ) from None
+        return state, self._checkpointer.metadata(latest).custom_metadata
+
+    def close(self) -> None:
+        """Wait for the save under way."""
+        self._checkpointer.close()
+
+
+class StopSignal:
+    """Whether the process was asked to stop (SIGTERM)."""
+
+    requested = False
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[StopSignal]:
+    """Within the block SIGTERM sets `requested` instead of ending the process, so that the run can save and leave."""
+    stop = StopSignal()
+
+    def request(*_):
+        stop.requested = True
+
+    previous = signal.signal(signal.SIGTERM, request)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, previous)

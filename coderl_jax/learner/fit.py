@@ -1,0 +1,118 @@
+"""The one fit loop: supervised stages and critics run through it (RL's loop is train/rl.py)."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from coderl_jax.cli import Preempted
+from coderl_jax.data.batches import Batch, BatchStream
+from coderl_jax.files import MetricsLog
+from coderl_jax.learner.checkpoint import Checkpoints, stop_on_sigterm
+from coderl_jax.learner.state import TrainState
+
+LOG_EVERY = 20  # updates between two rows of metrics.jsonl: reading a device value makes the host wait
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What a fit needs besides state and data.
+
+    Attributes:
+      folder: run folder; `metrics.jsonl` and `checkpoints/` are written there.
+      steps: updates in all.
+      save_every: updates between two checkpoints.
+      evaluate_every: updates between two evaluations.
+      evaluate: params -> numbers to log, or None.
+      choose: name of the number whose best parameters are kept (larger is better), or None: the last are kept.
+      keep: writes the chosen parameters, called whenever they improve and, without `choose`, at the end.
+    """
+
+    folder: pathlib.Path
+    steps: int
+    save_every: int
+    evaluate_every: int
+    evaluate: Callable[[Any], dict[str, float]] | None
+    choose: str | None
+    keep: Callable[[Any], None]
+
+
+def fit(
+    state: TrainState,
+    update: Callable,
+    batches: BatchStream,
+    to_device: Callable[[Batch], Any],
+    key: Any,
+    plan: Fit,
+    schedule: Callable[[int], Any],
+) -> dict[str, Any]:
+    """Run `plan.steps` updates, or what is left of them after an interruption.
+
+    Args:
+      state: the state before the first update; a checkpoint in the folder takes its place.
+      update: see `learner.state.make_update`.
+      batches: the data's stream: `next`, `state()`, `restore(position)` (data.batches.BatchStream).
+      to_device: makes of a batch what `update` reads.
+      key: seeds dropout.
+      plan: see `Fit`.
+      schedule: update -> step size, for the log.
+
+    Returns:
+      {"best": the chosen number or None, "best_step": its update}.
+
+    Raises:
+      Preempted: SIGTERM came; the state is saved.
+    """
+    checkpoints = Checkpoints(plan.folder / "checkpoints")
+    progress = {"best": None, "best_step": 0}
+    restored = checkpoints.restore(state)
+    if restored:
+        state, extra = restored
+        batches.restore(extra["position"])
+        progress = extra["progress"]
+    first = int(state.step)
+    log = MetricsLog(plan.folder / "metrics.jsonl", resume_at=first + 1)
+
+    def save(at: int) -> None:
+        checkpoints.save(at, state, {"position": batches.state(), "progress": progress})
+
+    with stop_on_sigterm() as stop, tqdm(total=plan.steps, initial=first, unit="update", desc=plan.folder.name) as bar:
+        pending, began = [], time.perf_counter()
+        for at in range(first + 1, plan.steps + 1):
+            state, logged = update(state, to_device(next(batches)), key)
+            pending.append(logged)
+            bar.update()
+            last = at == plan.steps
+            if at % LOG_EVERY == 0 or last:
+                row = _mean(pending)
+                seconds = time.perf_counter() - began
+                log.write(at, **row, learning_rate=float(schedule(at - 1)), updates_per_second=len(pending) / seconds)
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
+                pending, began = [], time.perf_counter()
+            if plan.evaluate and (at % plan.evaluate_every == 0 or last):
+                row = plan.evaluate(state.params)
+                log.write(at, **row)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
+                if plan.choose and (progress["best"] is None or row[plan.choose] > progress["best"]):
+                    progress = {"best": row[plan.choose], "best_step": at}
+                    plan.keep(state.params)
+                began = time.perf_counter()
+            if stop.requested or at % plan.save_every == 0 or last:
+                save(at)
+            if stop.requested and not last:
+                checkpoints.close()
+                raise Preempted(f"update {at} of {plan.steps} is saved")
+    if plan.choose is None:
+        plan.keep(state.params)
+    checkpoints.close()
+    log.close()
+    return progress
+
+
+def _mean(rows: list[dict]) -> dict[str, float]:
+    rows = jax.device_get(rows)
+    return {name: float(sum(row[name] for row in rows) / len(rows)) for name in rows[0]}

@@ -1,0 +1,316 @@
+"""Weights in and out: Hugging Face folders (config.json, model.safetensors), run folders, hub ids. No torch.
+
+`table` is the whole correspondence between Hugging Face's keys and ours.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Key
+from numpy.typing import DTypeLike
+
+from coderl_jax.config import ModelShape
+from coderl_jax.files import UserError, read_json, replacing, shown, write_json
+from coderl_jax.model.critic import OUTCOMES, critic_from_actor
+from coderl_jax.model.folder import Stored, open_weights, resolve
+from coderl_jax.model.mesh import Kind, abstract_params, shardings
+
+HEAD_KEY = "error_head.0.weight"
+PAD, BOS, EOS = 0, 1, 2  # CodeT5's ids, written to config.json
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+      key: Hugging Face's; `{i}` is the layer, ours keep all layers in one array with a leading axis.
+      path: ours.
+      inputs: how many leading axes of ours (without layers) are the inputs of a linear map, which Hugging Face keeps as one
+        matrix [outputs, inputs]; None: the array is the same.
+    """
+
+    key: str
+    path: tuple[str, ...]
+    inputs: int | None
+
+
+def table(shape: ModelShape, kind: Kind) -> list[Row]:
+    """Hugging Face key <-> our path, for every parameter of a model."""
+
+    def attention(key: str, path: str) -> list[tuple[str, str, int]]:
+        return [(f"{key}.{name}.weight", f"{path}.{name}", inputs) for name, inputs in (("q", 1), ("k", 1), ("v", 1), ("o", 2))]
+
+    def feed_forward(key: str, path: str) -> list[tuple[str, str, int]]:
+        names = (("wi_0", "gate"), ("wi_1", "wi"), ("wo", "wo")) if shape.gated else (("wi", "wi"), ("wo", "wo"))
+        return [(f"{key}.{theirs}.weight", f"{path}.{ours}", 1) for theirs, ours in names]
+
+    body = [
+        ("shared.weight", "embedding", None),
+        *([] if shape.tied else [("lm_head.weight", "output", None)]),
+        ("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "encoder_bias.table", None),
+        ("encoder.block.{i}.layer.0.layer_norm.weight", "encoder_layers.attention_norm.scale", None),
+        *attention("encoder.block.{i}.layer.0.SelfAttention", "encoder_layers.attention"),
+        ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder_layers.mlp_norm.scale", None),
+        *feed_forward("encoder.block.{i}.layer.1.DenseReluDense", "encoder_layers.mlp"),
+        ("encoder.final_layer_norm.weight", "encoder_norm.scale", None),
+        ("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "decoder_bias.table", None),
+        ("decoder.block.{i}.layer.0.layer_norm.weight", "decoder_layers.attention_norm.scale", None),
+        *attention("decoder.block.{i}.layer.0.SelfAttention", "decoder_layers.attention"),
+        ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder_layers.cross_norm.scale", None),
+        *attention("decoder.block.{i}.layer.1.EncDecAttention", "decoder_layers.cross"),
+        ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder_layers.mlp_norm.scale", None),
+        *feed_forward("decoder.block.{i}.layer.2.DenseReluDense", "decoder_layers.mlp"),
+        ("decoder.final_layer_norm.weight", "decoder_norm.scale", None),
+    ]
+    head = [
+        (HEAD_KEY, "head.hidden", 1),
+        ("error_head.0.bias", "head.hidden_bias", None),
+        ("error_head.2.weight", "head.classes", 1),
+        ("error_head.2.bias", "head.classes_bias", None),
+    ]
+    if kind == "actor":
+        return [Row(key, tuple(path.split(".")), inputs) for key, path, inputs in body]
+    return [Row(key, tuple(path.split(".")), inputs) for key, path, inputs in [(k, f"body.{p}", n) for k, p, n in body] + head]
+
+
+# Copies of the embedding that some files hold, and a table that T5's first files hold and nothing reads.
+_IGNORED = {
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model from a folder.
+
+    Attributes:
+      shape: of the T5.
+      graphdef: the module's structure.
+      params: its parameters, float32.
+      has_head: whether the folder holds a critic head.
+      classes: of a critic, 2 or 4; None for an actor.
+      folder: where config.json and the tokenizer's files are.
+    """
+
+    shape: ModelShape
+    graphdef: Any
+    params: Any
+    has_head: bool
+    classes: int | None
+    folder: pathlib.Path
+
+
+# Our field -> the key of config.json.
+_CONFIG_KEYS = {
+    "vocab_size": "vocab_size",
+    "d_model": "d_model",
+    "d_kv": "d_kv",
+    "d_ff": "d_ff",
+    "encoder_layers": "num_layers",
+    "decoder_layers": "num_decoder_layers",
+    "heads": "num_heads",
+    "relative_buckets": "relative_attention_num_buckets",
+    "relative_max_distance": "relative_attention_max_distance",
+}
+
+
+def read_shape(config: dict[str, Any], place: str) -> ModelShape:
+    """The shape that a T5's config.json tells.
+
+    transformers 5 writes `tie_word_embeddings` true for every T5 and keeps its meaning in `scale_decoder_outputs`.
+
+    Raises:
+      UserError: another architecture, a missing field or one of another type; `place` names the file.
+    """
+    if config.get("model_type") != "t5":
+        raise UserError(f"{place}: model_type: expected 't5', got {shown(config.get('model_type'))}; use a T5 or CodeT5 model")
+    activation = config.get("feed_forward_proj", "relu")
+    if activation not in ("relu", "gated-gelu"):
+        raise UserError(f"{place}: feed_forward_proj: expected 'relu' or 'gated-gelu', got {shown(activation)}; use another model")
+    defaults = {
+        "num_decoder_layers": config.get("num_layers"),
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+    }
+    numbers = {}
+    for field, key in _CONFIG_KEYS.items():
+        value = defaults.get(key) if config.get(key) is None else config[key]
+        if type(value) is not int or value < (4 if key.startswith("relative") else 1):
+            raise UserError(f"{place}: {key}: expected a whole number as T5 has it, got {shown(value)}; mend the file")
+        numbers[field] = value
+    return ModelShape(
+        **numbers,
+        gated=activation == "gated-gelu",
+        tied=bool(config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))),
+        epsilon=float(config.get("layer_norm_epsilon", 1e-6)),
+    )
+
+
+def load(
+    name: str,
+    *,
+    kind: Kind | None = None,
+    mesh: Mesh | None = None,
+    dtype: DTypeLike = jnp.float32,
+    fresh_head_key: Key[Array, ""] | None = None,
+) -> Loaded:
+    """The model that a name stands for.
+
+    Args:
+      name: see `resolve`.
+      kind: what it must be; None takes what it is.
+      mesh: places the parameters as `init_params` does; None: the default device.
+      dtype: what the model computes in; parameters are float32 whatever the file holds.
+      fresh_head_key: seeds the head of a critic made from an actor; without it such a critic is an error.
+
+    Raises:
+      UserError: see `resolve`; weights that do not fit config.json (all of them named); a critic where an actor is wanted,
+        which predicts outcomes and not programs; an actor where a critic is wanted.
+    """
+    folder = resolve(name)
+    place = str(folder / "config.json")
+    config = read_json(place)
+    shape = read_shape(config if isinstance(config, dict) else {}, place)
+    weights = open_weights(folder)
+    has_head = HEAD_KEY in weights
+    if kind == "actor" and has_head:
+        raise UserError(f"{name}: model: expected an actor, got a critic; name the model that the critic was trained beside")
+    if kind == "critic" and not has_head and fresh_head_key is None:
+        raise UserError(f"{name}: model: expected a critic with an error_head, got an actor; train one with python -m train.critic")
+    stored: Kind = "critic" if has_head else "actor"
+    graphdef, params = _read_params(folder, weights, shape, stored, mesh, dtype)
+    if kind == "critic" and not has_head:
+        graphdef, params = critic_from_actor(shape, params, fresh_head_key, dtype)
+    classes = config.get("critic_classes", OUTCOMES) if has_head or kind == "critic" else None
+    if classes not in (None, 2, OUTCOMES):
+        raise UserError(f"{place}: critic_classes: expected 2 or {OUTCOMES}, got {shown(classes)}; mend the file")
+    return Loaded(shape, graphdef, params, has_head, classes, folder)
+
+
+def _read_params(
+    folder: pathlib.Path, weights: dict[str, Stored], shape: ModelShape, kind: Kind, mesh: Mesh | None, dtype: DTypeLike
+) -> tuple[Any, Any]:
+    """(graphdef, params) with every parameter taken from `weights`."""
+    graphdef, abstract = abstract_params(shape, kind, dtype)
+    variables = dict(nnx.to_flat_state(abstract))
+    places = dict(nnx.to_flat_state(shardings(abstract, mesh))) if mesh else {}
+    rows = table(shape, kind)
+    wanted = {}
+    for row in rows:
+        wanted |= dict.fromkeys(_layer_keys(row, variables[row.path].shape), _their_shape(row, variables[row.path].shape))
+    weights = _with_output(folder, weights, shape)
+    _check_weights(folder, wanted, weights)
+    filled = {}
+    for row in rows:
+        ours = variables[row.path].shape
+        parts = [weights[key].read().astype(np.float32) for key in _layer_keys(row, ours)]
+        if row.inputs is not None:
+            parts = [part.T for part in parts]
+        array = np.stack(parts).reshape(ours)
+        filled[row.path] = variables[row.path].replace(jax.device_put(array, places[row.path][...] if mesh else None))
+    return graphdef, nnx.from_flat_state(filled)
+
+
+def _with_output(folder: pathlib.Path, weights: dict[str, Stored], shape: ModelShape) -> dict[str, Stored]:
+    """The weights with an output projection where the shape has one of its own, and without where it is the embedding.
+
+    Files need not agree: torch writes a tied one twice, transformers 5 leaves out one that equals the embedding.
+
+    Raises:
+      UserError: the shape says tied, and the two arrays differ.
+    """
+    output, embedding = weights.get("lm_head.weight"), weights.get("shared.weight")
+    if embedding is None or (output is None) == shape.tied:
+        return weights
+    if output is None:
+        return {**weights, "lm_head.weight": embedding}
+    if not np.array_equal(output.read(), embedding.read()):
+        raise UserError(
+            f"{folder}: lm_head.weight: expected shared.weight, which config.json ties it to, got another array; "
+            "set tie_word_embeddings and scale_decoder_outputs to false in config.json"
+        )
+    return {key: stored for key, stored in weights.items() if key != "lm_head.weight"}
+
+
+def _layer_keys(row: Row, ours: tuple[int, ...]) -> list[str]:
+    """The row's keys in the file, one a layer."""
+    return [row.key.format(i=i) for i in range(ours[0])] if "{i}" in row.key else [row.key]
+
+
+def _their_shape(row: Row, ours: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in the file of one layer of our array."""
+    one = ours[1:] if "{i}" in row.key else ours
+    return one if row.inputs is None else (math.prod(one[row.inputs :]), math.prod(one[: row.inputs]))
+
+
+def _check_weights(folder: pathlib.Path, wanted: dict[str, tuple[int, ...]], weights: dict[str, Stored]) -> None:
+    """Raise one UserError that names every missing, unexpected or misshapen array."""
+    faults = [f"{key} missing" for key in wanted if key not in weights]
+    faults += [f"{key} unexpected" for key in weights if key not in wanted and key not in _IGNORED]
+    for key, shape in wanted.items():
+        if key in weights:
+            found = weights[key]
+            if found.shape != shape:
+                faults.append(f"{key} of shape {found.shape} for {shape}")
+            elif found.type not in ("F32", "BF16", "F16"):
+                faults.append(f"{key} of type {found.type}")
+    if faults:
+        raise UserError(f"{folder}: weights: expected what config.json describes, got {'; '.join(faults)}; check both files")
+
+
+def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: int | None = None, dtype: DTypeLike = jnp.float32) -> None:
+    """Write config.json and model.safetensors, which `load` and transformers' T5ForConditionalGeneration read.
+
+    Each file appears whole or not at all, config.json last. The tokenizer's files are the caller's to write.
+
+    Args:
+      folder: made where absent.
+      params: of a `T5` or a `Critic`.
+      shape: of the T5.
+      classes: of a critic, 2 or 4.
+      dtype: of the stored weights: float32, bfloat16 or float16.
+    """
+    folder = pathlib.Path(folder)
+    kind: Kind = "critic" if "head" in params else "actor"
+    variables = dict(nnx.to_flat_state(params))
+    arrays = {}
+    for row in table(shape, kind):
+        array = np.asarray(jax.device_get(variables[row.path][...])).astype(dtype)
+        keys = _layer_keys(row, array.shape)
+        theirs = _their_shape(row, array.shape)
+        for key, part in zip(keys, array if "{i}" in row.key else [array], strict=True):
+            # safetensors writes the memory as it lies, so a transposed view must be made contiguous first.
+            arrays[key] = np.ascontiguousarray(part if row.inputs is None else part.reshape(theirs[::-1]).T)
+    with replacing(folder / "model.safetensors") as temporary:
+        safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
+    write_json(folder / "config.json", _config(shape, classes, jnp.dtype(dtype).name))
+
+
+def _config(shape: ModelShape, classes: int | None, dtype: str) -> dict[str, Any]:
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "is_encoder_decoder": True,
+        **{key: getattr(shape, field) for field, key in _CONFIG_KEYS.items()},
+        "layer_norm_epsilon": shape.epsilon,
+        "feed_forward_proj": "gated-gelu" if shape.gated else "relu",
+        "tie_word_embeddings": shape.tied,
+        "scale_decoder_outputs": shape.tied,
+        "pad_token_id": PAD,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "decoder_start_token_id": PAD,
+        "dtype": dtype,
+        **({} if classes is None else {"critic_classes": classes}),
+    }

@@ -1,0 +1,193 @@
+"""The parts of a T5: parameters with named axes, RMSNorm, attention, feed-forward, relative position bias, dropout.
+
+Parameters are float32; what is computed takes the type of the residual stream, except sums that need float32 (norms,
+softmax). Axes of parameters carry logical names; `model.mesh.LOGICAL_RULES` places them on devices.
+"""
+
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from coderl_jax.config import ModelShape
+
+# In place of minus infinity: a row that may attend to nothing then gives an even average instead of NaN.
+NEGATIVE = -1e9
+
+BATCH_AXES = ("data", "fsdp")  # mesh axes over which a batch is spread, see `model.mesh`
+
+Layer = TypeVar("Layer", bound=nnx.Module)
+
+
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float, axes: tuple[str, ...]) -> nnx.Param:
+    """A float32 parameter drawn from N(0, std^2), its axes named for `model.mesh`."""
+    # Not placed as it is made: a module can be built without a mesh, and `mesh.init_params` places it under jit.
+    return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32), out_sharding=axes, eager_sharding=False)
+
+
+def stack_of(layer: type[Layer], shape: ModelShape, count: int, rngs: nnx.Rngs) -> Layer:
+    """`count` layers as one module whose parameters have a leading axis `layers`: what `jax.lax.scan` runs over."""
+    make = nnx.vmap(lambda key: layer(shape, nnx.Rngs(key)), transform_metadata={nnx.PARTITION_NAME: "layers"})
+    return make(jax.random.split(rngs.params(), count))
+
+
+class Dropout(NamedTuple):
+    """Dropout of one forward pass; `NO_DROPOUT` is a pass without.
+
+    Attributes:
+      rate: share of entries set to zero; the rest is scaled up by 1 / (1 - rate).
+      key: None leaves everything as it is.
+    """
+
+    rate: float = 0.0
+    key: Key[Array, ""] | None = None
+
+    def at(self, place: int | Int[Array, ""]) -> "Dropout":
+        """The dropout of one place in the model: every place draws its own mask."""
+        return self if self.key is None else Dropout(self.rate, jax.random.fold_in(self.key, place))
+
+    def __call__(self, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
+        """x with entries dropped."""
+        if self.key is None or self.rate == 0.0:
+            return x
+        kept = jax.random.bernoulli(self.key, 1.0 - self.rate, x.shape)
+        return jnp.where(kept, x / (1.0 - self.rate), 0.0).astype(x.dtype)
+
+
+NO_DROPOUT = Dropout()
+
+
+def shard_batch(x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    """x with its batch spread over the mesh in use, if any.
+
+    Said at every layer: left to itself the compiler may gather the batch instead of the sharded parameters.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return x if mesh.empty else jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) * scale over the last axis, computed in float32: no mean is subtracted, nothing is added."""
+
+    def __init__(self, shape: ModelShape):
+        self.scale = nnx.Param(jnp.ones(shape.d_model, jnp.float32), out_sharding=("norm",), eager_sharding=False)
+        self.epsilon = shape.epsilon
+
+    def __call__(self, x: Float[Array, "*a d"]) -> Float[Array, "*a d"]:
+        """The normed x, in x's type."""
+        wide = x.astype(jnp.float32)
+        rms_inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
+        return (wide * rms_inverse * self.scale[...]).astype(x.dtype)
+
+
+class FeedForward(nnx.Module):
+    """wo(relu(wi x)), or wo(gelu(gate x) * wi x) where the shape is gated; no biases."""
+
+    def __init__(self, shape: ModelShape, rngs: nnx.Rngs):
+        d, f = shape.d_model, shape.d_ff
+        self.wi = normal(rngs, (d, f), d**-0.5, ("embed", "mlp"))
+        self.gate = normal(rngs, (d, f), d**-0.5, ("embed", "mlp")) if shape.gated else None
+        self.wo = normal(rngs, (f, d), f**-0.5, ("mlp", "embed"))
+
+    def __call__(self, x: Float[Array, "*a d"], drop: Dropout = NO_DROPOUT) -> Float[Array, "*a d"]:
+        """The feed-forward branch, not yet added to the residual stream."""
+        inner = x @ self.wi[...].astype(x.dtype)
+        if self.gate is None:
+            return drop(jax.nn.relu(inner)) @ self.wo[...].astype(x.dtype)
+        gate = jax.nn.gelu(x @ self.gate[...].astype(x.dtype), approximate=True)
+        return drop(gate * inner) @ self.wo[...].astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention without biases and without scaling of the scores: T5 folds the scale into q's initial size.
+
+    Heads stand before positions in every array ([b h t c], c the width of a head): a query of one token is then a
+    batch of matrix-vector products over contiguous keys, five times as fast on a CPU as [b t h c].
+    """
+
+    def __init__(self, shape: ModelShape, rngs: nnx.Rngs):
+        d, h, c = shape.d_model, shape.heads, shape.d_kv
+        self.q = normal(rngs, (d, h, c), (d * c) ** -0.5, ("embed", "heads", "kv"))
+        self.k = normal(rngs, (d, h, c), d**-0.5, ("embed", "heads", "kv"))
+        self.v = normal(rngs, (d, h, c), d**-0.5, ("embed", "heads", "kv"))
+        self.o = normal(rngs, (h, c, d), (h * c) ** -0.5, ("heads", "kv", "embed"))
+
+    def queries(self, x: Float[Array, "*b t d"]) -> Float[Array, "*b h t c"]:
+        """What each position asks."""
+        return jnp.einsum("...td,dhc->...htc", x, self.q[...].astype(x.dtype))
+
+    def keys_values(self, x: Float[Array, "*b s d"]) -> tuple[Float[Array, "*b h s c"], Float[Array, "*b h s c"]]:
+        """What each position answers to, and with."""
+        keys = jnp.einsum("...sd,dhc->...hsc", x, self.k[...].astype(x.dtype))
+        return keys, jnp.einsum("...sd,dhc->...hsc", x, self.v[...].astype(x.dtype))
+
+    def attend(
+        self,
+        queries: Float[Array, "*b h t c"],
+        keys: Float[Array, "*b h s c"],
+        values: Float[Array, "*b h s c"],
+        mask: Bool[Array, "*#b 1 #t s"],
+        bias: Float[Array, "h t s"] | None = None,
+        drop: Dropout = NO_DROPOUT,
+    ) -> Float[Array, "*b t d"]:
+        """softmax(q k^T + bias) v, joined over heads and projected back to the residual stream's width.
+
+        Args:
+          queries: from `queries`.
+          keys: from `keys_values`.
+          values: from `keys_values`.
+          mask: True where a position may look; the axis of size 1 stands for the heads.
+          bias: of relative positions, float32.
+          drop: drops attention probabilities.
+        """
+        scores = jnp.einsum("...htc,...hsc->...hts", queries, keys, preferred_element_type=jnp.float32)
+        # Bias and mask stay apart until here: their sum over batch and heads would be kept in memory for all layers.
+        scores = jnp.where(mask, scores if bias is None else scores + bias, NEGATIVE)
+        weights = drop(jax.nn.softmax(scores, axis=-1)).astype(values.dtype)
+        mixed = jnp.einsum("...hts,...hsc->...htc", weights, values)
+        return jnp.einsum("...htc,hcd->...td", mixed, self.o[...].astype(mixed.dtype))
+
+
+def relative_bucket(distance: Int[Array, "*a"], *, bidirectional: bool, buckets: int, max_distance: int) -> Int[Array, "*a"]:
+    """The bucket of a distance in tokens (T5, section 2.1): one each for short ones, log-spaced up to `max_distance`.
+
+    Args:
+      distance: position looked at minus position that looks, int32.
+      bidirectional: half of the buckets for positive distances; otherwise those share the bucket of 0.
+      buckets: buckets in all.
+      max_distance: from here on all distances share the last bucket.
+    """
+    if bidirectional:
+        buckets //= 2
+        offset = jnp.where(distance > 0, buckets, 0)
+        distance = jnp.abs(distance)
+    else:
+        offset = 0
+        distance = jnp.maximum(-distance, 0)
+    exact = buckets // 2
+    far = jnp.log(jnp.maximum(distance, exact).astype(jnp.float32) / exact) / jnp.log(jnp.float32(max_distance / exact))
+    spaced = jnp.minimum(exact + (far * (buckets - exact)).astype(jnp.int32), buckets - 1)
+    return offset + jnp.where(distance < exact, distance, spaced)
+
+
+class RelativeBias(nnx.Module):
+    """A learned number for each head and bucket of distances; a stack of layers shares one table."""
+
+    def __init__(self, shape: ModelShape, rngs: nnx.Rngs, *, bidirectional: bool):
+        self.table = normal(rngs, (shape.relative_buckets, shape.heads), shape.d_model**-0.5, ("buckets", "heads"))
+        self.bidirectional = bidirectional
+        self.max_distance = shape.relative_max_distance
+
+    def __call__(self, looking: Int[Array, " t"], looked_at: Int[Array, " s"]) -> Float[Array, "h t s"]:
+        """The bias between positions, float32."""
+        table = self.table[...]
+        bucket = relative_bucket(
+            looked_at[None, :] - looking[:, None],
+            bidirectional=self.bidirectional,
+            buckets=table.shape[0],
+            max_distance=self.max_distance,
+        )
+        # A product, not a lookup: the gradient of a lookup is a scatter of t * s indices into few rows, 20 times as slow on a GPU.
+        return jnp.einsum("tsk,kh->hts", jax.nn.one_hot(bucket, table.shape[0], dtype=table.dtype), table)

@@ -1,0 +1,111 @@
+"""Where arrays live: a mesh of devices, one table from named parameter axes to mesh axes, and models born in place.
+
+One device is a mesh of 1 x 1 x 1, so there is one way to make a model. Train under `with jax.set_mesh(mesh):`, which lets
+every layer keep its batch spread; without it results are the same, but the compiler places activations as it likes.
+"""
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jaxtyping import Array, Key
+from numpy.typing import DTypeLike
+
+from coderl_jax.config import ModelShape
+from coderl_jax.files import UserError
+from coderl_jax.model.critic import Critic
+from coderl_jax.model.layers import BATCH_AXES
+from coderl_jax.model.t5 import T5
+
+Kind = Literal["actor", "critic"]
+
+# Name of a parameter's axis -> mesh axis it is split over; None: whole on every device.
+LOGICAL_RULES: dict[str, str | None] = {
+    "vocab": "tensor",  # rows of the embedding and of the output projection
+    "embed": "fsdp",  # the residual stream's width
+    "heads": "tensor",
+    "mlp": "tensor",  # the feed-forward's inner width
+    "kv": None,  # width of one head
+    "layers": None,  # layers of a stack: `jax.lax.scan` slices this axis
+    "buckets": None,  # of the relative position bias
+    "norm": None,
+    "head": None,  # the critic head's inner width
+    "classes": None,
+}
+
+
+def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """A mesh over all devices, or over the first one.
+
+    Args:
+      data: groups that hold a whole copy of the parameters; the batch is split among them.
+      fsdp: devices among which parameters and batch are split.
+      tensor: devices among which heads, feed-forward and vocabulary are split.
+
+    Raises:
+      UserError: the product is neither 1 nor the number of devices.
+    """
+    sizes = (data, fsdp, tensor)
+    wanted, there = math.prod(sizes), jax.device_count()
+    if min(sizes) < 1 or wanted not in (1, there):
+        raise UserError(
+            f"mesh: expected data x fsdp x tensor to be 1 or the number of devices, {there}, "
+            f"got {data} x {fsdp} x {tensor}; change the sizes"
+        )
+    return jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=jax.devices()[:wanted])
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """A tree of `NamedSharding`s for a tree with NNX variables: parameters, or an optimizer's state (abstract ones too).
+
+    An axis of a length that its mesh axis does not divide stays whole, and so does what is no variable.
+    """
+
+    def place(leaf: Any) -> Any:
+        if not isinstance(leaf, nnx.Variable):
+            return NamedSharding(mesh, jax.P())
+        axes = []
+        for length, name in zip(leaf.shape, leaf.out_sharding, strict=True):
+            axis = LOGICAL_RULES[name]
+            axes.append(axis if axis and length % mesh.shape[axis] == 0 else None)
+        return leaf.replace(NamedSharding(mesh, jax.P(*axes)))
+
+    return jax.tree.map(place, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+
+
+def abstract_params(shape: ModelShape, kind: Kind, dtype: DTypeLike = jnp.float32) -> tuple[Any, Any]:
+    """(graphdef, parameters as shapes and types) of a model, without computing or keeping any."""
+    return nnx.split(nnx.eval_shape(lambda: _build(shape, kind, jax.random.key(0), dtype)))
+
+
+def init_params(shape: ModelShape, key: Key[Array, ""], mesh: Mesh, *, kind: Kind, dtype: DTypeLike = jnp.float32) -> tuple[Any, Any]:
+    """(graphdef, parameters) of a new model; each device computes and holds its own share. The values do not depend on the mesh.
+
+    Args:
+      shape: the T5's; its vocabulary is not 0.
+      key: seeds the parameters.
+      mesh: from `make_mesh`.
+      kind: "actor" for a `T5`, "critic" for a `Critic`.
+      dtype: what the model computes in; parameters are float32.
+    """
+    graphdef, abstract = abstract_params(shape, kind, dtype)
+    init = jax.jit(lambda key: nnx.state(_build(shape, kind, key, dtype)), out_shardings=shardings(abstract, mesh))
+    return graphdef, init(key)
+
+
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """A tree of host arrays [b ...] as device arrays split by batch; each process of several brings its own rows.
+
+    b is a multiple of data x fsdp devices.
+    """
+    sharding = NamedSharding(mesh, jax.P(BATCH_AXES))
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
+
+
+def _build(shape: ModelShape, kind: Kind, key: Key[Array, ""], dtype: DTypeLike) -> T5 | Critic:
+    body_key, head_key = jax.random.split(key)
+    body = T5(shape, rngs=nnx.Rngs(body_key), dtype=dtype)
+    return body if kind == "actor" else Critic(body, rngs=nnx.Rngs(head_key))

@@ -1,0 +1,292 @@
+"""T5 encoder-decoder (CodeT5's shape: ReLU, tied embedding; T5 v1.1's: gated GELU, an output projection of its own).
+
+The life of a batch: source tokens are embedded and encoded; the decoder reads the target shifted right by one and looks
+at the encoder's states; hidden states become logits. When decoding, keys and values are kept: those of the source once
+a problem, shared by its samples, those of the program once a row.
+
+`graphdef, params = nnx.split(model)`: graphdef is static, params is a pytree; the functions at the end take both.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+from numpy.typing import DTypeLike
+
+from coderl_jax.config import ModelShape
+from coderl_jax.model import layers
+from coderl_jax.model.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm, normal, stack_of
+
+START_ID = 0  # what the decoder reads before the first token: T5 starts with the pad id
+
+# From this width on a layer's activations are computed again in the backward pass instead of kept (a third more time).
+REMATERIALISE_FROM = 512
+
+
+class CrossCache(NamedTuple):
+    """The decoder's view of the source, computed once a problem. One array a layer.
+
+    Attributes:
+      keys: [p h s c] a layer.
+      values: [p h s c] a layer.
+    """
+
+    keys: tuple[Float[Array, "p h s c"], ...]
+    values: tuple[Float[Array, "p h s c"], ...]
+
+
+class SelfCache(NamedTuple):
+    """The decoder's view of the programs so far.
+
+    One array a layer, and `decode_step` unrolled over layers: a loop then updates each in place. A stacked cache under
+    `jax.lax.scan` is copied at every step (2.5 times as slow, 2 layers on a CPU).
+
+    Attributes:
+      keys: [p n h length c] a layer; zero from the next position on.
+      values: the same.
+    """
+
+    keys: tuple[Float[Array, "p n h length c"], ...]
+    values: tuple[Float[Array, "p n h length c"], ...]
+
+
+def empty_cache(shape: ModelShape, p: int, n: int, length: int, dtype: DTypeLike) -> SelfCache:
+    """A cache for programs of at most `length` tokens, n for each of p problems."""
+    zeros = tuple(jnp.zeros((p, n, shape.heads, length, shape.d_kv), dtype) for _ in range(shape.decoder_layers))
+    return SelfCache(zeros, zeros)
+
+
+def shift_right(target: Int[Array, "b t"]) -> Int[Array, "b t"]:
+    """What the decoder reads to predict `target`: the start id, then all tokens but the last."""
+    return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START_ID)
+
+
+class EncoderLayer(nnx.Module):
+    """Self-attention, then feed-forward, each behind a norm and added to the residual stream."""
+
+    def __init__(self, shape: ModelShape, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(shape)
+        self.attention = Attention(shape, rngs)
+        self.mlp_norm = RMSNorm(shape)
+        self.mlp = FeedForward(shape, rngs)
+
+    def __call__(
+        self, x: Float[Array, "b s d"], mask: Bool[Array, "b 1 1 s"], bias: Float[Array, "h s s"], drop: Dropout
+    ) -> Float[Array, "b s d"]:
+        """The residual stream after this layer."""
+        normed = self.attention_norm(x)
+        mixed = self.attention.attend(self.attention.queries(normed), *self.attention.keys_values(normed), mask, bias, drop.at(0))
+        x = x + drop.at(1)(mixed)
+        return x + drop.at(3)(self.mlp(self.mlp_norm(x), drop.at(2)))
+
+
+class DecoderLayer(nnx.Module):
+    """Causal self-attention, attention to the source, feed-forward."""
+
+    def __init__(self, shape: ModelShape, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(shape)
+        self.attention = Attention(shape, rngs)
+        self.cross_norm = RMSNorm(shape)
+        self.cross = Attention(shape, rngs)
+        self.mlp_norm = RMSNorm(shape)
+        self.mlp = FeedForward(shape, rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "b t d"],
+        mask: Bool[Array, "1 1 t t"],
+        bias: Float[Array, "h t t"],
+        memory: Float[Array, "b s d"],
+        source_mask: Bool[Array, "b 1 1 s"],
+        drop: Dropout,
+    ) -> Float[Array, "b t d"]:
+        """The residual stream after this layer, all positions at once."""
+        normed = self.attention_norm(x)
+        mixed = self.attention.attend(self.attention.queries(normed), *self.attention.keys_values(normed), mask, bias, drop.at(0))
+        x = x + drop.at(1)(mixed)
+        queries = self.cross.queries(self.cross_norm(x))
+        x = x + drop.at(3)(self.cross.attend(queries, *self.cross.keys_values(memory), source_mask, None, drop.at(2)))
+        return x + drop.at(5)(self.mlp(self.mlp_norm(x), drop.at(4)))
+
+    def step(
+        self,
+        x: Float[Array, "p n d"],
+        position: Int[Array, ""],
+        keys: Float[Array, "p n h length c"],
+        values: Float[Array, "p n h length c"],
+        cross: tuple[Float[Array, "p h s c"], Float[Array, "p h s c"]],
+        mask: Bool[Array, " length"],
+        bias: Float[Array, "h 1 length"],
+        source_mask: Bool[Array, "p 1 1 s"],
+    ) -> tuple[Float[Array, "p n d"], Float[Array, "p n h length c"], Float[Array, "p n h length c"]]:
+        """The residual stream of one position after this layer, with its key and value written to the cache."""
+        normed = self.attention_norm(x)[:, :, None, :]
+        key, value = self.attention.keys_values(normed)
+        keys = jax.lax.dynamic_update_slice_in_dim(keys, key, position, axis=3)
+        values = jax.lax.dynamic_update_slice_in_dim(values, value, position, axis=3)
+        x = x + self.attention.attend(self.attention.queries(normed), keys, values, mask[None, None, None, None], bias)[:, :, 0]
+        # A problem's samples stand where positions stand in `__call__`: they look at the same source.
+        x = x + self.cross.attend(self.cross.queries(self.cross_norm(x)), *cross, source_mask)
+        return x + self.mlp(self.mlp_norm(x)), keys, values
+
+
+class T5(nnx.Module):
+    """The encoder-decoder. Parameters are float32, `dtype` is what the residual stream is computed in."""
+
+    def __init__(self, shape: ModelShape, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
+        self.shape = shape
+        self.dtype = jnp.dtype(dtype)
+        self.embedding = normal(rngs, (shape.vocab_size, shape.d_model), 1.0, ("vocab", "embed"))
+        self.encoder_bias = RelativeBias(shape, rngs, bidirectional=True)
+        self.encoder_layers = stack_of(EncoderLayer, shape, shape.encoder_layers, rngs)
+        self.encoder_norm = RMSNorm(shape)
+        self.decoder_bias = RelativeBias(shape, rngs, bidirectional=False)
+        self.decoder_layers = stack_of(DecoderLayer, shape, shape.decoder_layers, rngs)
+        self.decoder_norm = RMSNorm(shape)
+        self.output = None if shape.tied else normal(rngs, (shape.vocab_size, shape.d_model), 1.0, ("vocab", "embed"))
+
+    def encode(
+        self, source: Int[Array, "b s"], source_mask: Bool[Array, "b s"], *, dropout: float = 0.0, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "b s d"]:
+        """The encoder's states of the source.
+
+        Args:
+          source: token ids.
+          source_mask: False at padding, which nothing looks at.
+          dropout: rate, applied when `key` is given.
+          key: seeds dropout.
+        """
+        drop = Dropout(dropout, key)
+        at = jnp.arange(source.shape[1])
+        bias = self.encoder_bias(at, at)
+        mask = source_mask[:, None, None, :]
+        x = drop.at(0)(self._embed(source))
+        x = self._run(self.encoder_layers, x, drop.at(1), lambda layer, x, drop: layer(x, mask, bias, drop))
+        return drop.at(2)(self.encoder_norm(x))
+
+    def decode(
+        self,
+        target_in: Int[Array, "b t"],
+        memory: Float[Array, "b s d"],
+        source_mask: Bool[Array, "b s"],
+        *,
+        dropout: float = 0.0,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "b t d"]:
+        """The decoder's states, all positions at once; the state at t has seen `target_in` up to t and the source.
+
+        Args:
+          target_in: from `shift_right`.
+          memory: from `encode`.
+          source_mask: False at padding.
+          dropout: rate, applied when `key` is given.
+          key: seeds dropout.
+        """
+        drop = Dropout(dropout, key)
+        at = jnp.arange(target_in.shape[1])
+        bias = self.decoder_bias(at, at)
+        mask = (at[None, :] <= at[:, None])[None, None]
+        cross_mask = source_mask[:, None, None, :]
+        x = drop.at(0)(self._embed(target_in))
+        x = self._run(self.decoder_layers, x, drop.at(1), lambda layer, x, drop: layer(x, mask, bias, memory, cross_mask, drop))
+        return drop.at(2)(self.decoder_norm(x))
+
+    def scaled(self, hidden: Float[Array, "*a d"]) -> Float[Array, "*a d"]:
+        """Decoder states as the output projection (and the critic's head) reads them: times d_model**-0.5 where tied."""
+        return hidden * self.shape.d_model**-0.5 if self.shape.tied else hidden
+
+    def logits(self, hidden: Float[Array, "*a d"]) -> Float[Array, "*a v"]:
+        """Logits over the vocabulary, float32, of decoder states."""
+        table = self.embedding if self.output is None else self.output
+        return jnp.einsum("...d,vd->...v", self.scaled(hidden), table[...].astype(hidden.dtype), preferred_element_type=jnp.float32)
+
+    def cross_keys_values(self, memory: Float[Array, "p s d"]) -> CrossCache:
+        """What the decoder's layers see of the source, once for all samples of a problem."""
+        pairs = [layer.cross.keys_values(memory) for layer in self._each(self.decoder_layers, self.shape.decoder_layers)]
+        return CrossCache(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs))
+
+    def decode_step(
+        self, tokens: Int[Array, "p n"], position: Int[Array, ""], cache: SelfCache, cross: CrossCache, source_mask: Bool[Array, "p s"]
+    ) -> tuple[Float[Array, "p n d"], SelfCache]:
+        """The decoder's state at one position of every row; it equals `decode`'s at that position.
+
+        Args:
+          tokens: what each row read last: the start id at position 0, then the token written at position - 1.
+          position: from 0; positions before it are in the cache.
+          cache: from `empty_cache` or the step before.
+          cross: from `cross_keys_values`.
+          source_mask: False at padding.
+        """
+        at = jnp.arange(cache.keys[0].shape[3])
+        bias = self.decoder_bias(position[None], at)
+        mask = at <= position
+        cross_mask = source_mask[:, None, None, :]
+        x = self._embed(tokens)
+        keys, values = list(cache.keys), list(cache.values)
+        for i, layer in enumerate(self._each(self.decoder_layers, self.shape.decoder_layers)):
+            seen = cross.keys[i], cross.values[i]
+            x, keys[i], values[i] = layer.step(x, position, keys[i], values[i], seen, mask, bias, cross_mask)
+        return self.decoder_norm(x), SelfCache(tuple(keys), tuple(values))
+
+    def _embed(self, tokens: Int[Array, "*a"]) -> Float[Array, "*a d"]:
+        # Looked up in float32, then cast: the gradient of a bfloat16 lookup is a slow scatter.
+        return self.embedding[...][tokens].astype(self.dtype)
+
+    def _run(self, stack: nnx.Module, x: Float[Array, "b t d"], drop: Dropout, call: Any) -> Float[Array, "b t d"]:
+        """Run x through a stack of layers: compiled once, whatever their number."""
+        graphdef, params = nnx.split(stack)
+
+        def body(x, layer):
+            number, own = layer
+            return layers.shard_batch(call(nnx.merge(graphdef, own), x, drop.at(number))), None
+
+        if self.shape.d_model >= REMATERIALISE_FROM:
+            body = jax.checkpoint(body, prevent_cse=False)
+        count = jax.tree.leaves(params)[0].shape[0]
+        return jax.lax.scan(body, layers.shard_batch(x), (jnp.arange(count), params))[0]
+
+    def _each(self, stack: nnx.Module, count: int) -> list[Any]:
+        """The layers of a stack one by one."""
+        graphdef, params = nnx.split(stack)
+        return [nnx.merge(graphdef, jax.tree.map(lambda leaf, i=i: leaf[i], params)) for i in range(count)]
+
+
+def sequence_logits(
+    graphdef: Any,
+    params: Any,
+    source: Int[Array, "b s"],
+    source_mask: Bool[Array, "b s"],
+    target: Int[Array, "b t"],
+    *,
+    dropout: float = 0.0,
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "b t v"]:
+    """Logits of every target token given the source and the target tokens before it, float32.
+
+    Args:
+      graphdef: from `nnx.split` of a `T5`.
+      params: its parameters.
+      source: token ids.
+      source_mask: False at padding.
+      target: token ids, not shifted; padding stands at the end, where its logits are to be ignored.
+      dropout: rate, applied when `key` is given.
+      key: seeds dropout.
+    """
+    model = nnx.merge(graphdef, params)
+    return model.logits(teacher_forced(model, source, source_mask, target, dropout, key))
+
+
+def teacher_forced(
+    model: T5,
+    source: Int[Array, "b s"],
+    source_mask: Bool[Array, "b s"],
+    target: Int[Array, "b t"],
+    dropout: float,
+    key: Key[Array, ""] | None,
+) -> Float[Array, "b t d"]:
+    """Decoder states of a target given whole; the state at t has not seen target token t."""
+    keys = (None, None) if key is None else jax.random.split(key)
+    memory = model.encode(source, source_mask, dropout=dropout, key=keys[0])
+    return model.decode(shift_right(target), memory, source_mask, dropout=dropout, key=keys[1])

@@ -1,0 +1,95 @@
+"""Losses and the quantities logged beside them. Sums run over True positions of `mask` only."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
+    """Mean over True positions; 0 where there are none."""
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def token_logprobs(logits: Float[Array, "b t v"], target: Int[Array, "b t"]) -> Float[Array, "b t"]:
+    """log p(w_t | w_<t, D), natural logarithm, float32 [b, t]."""
+    logits = logits.astype(jnp.float32)
+    # The largest is taken off first: a confident token's tiny loss would drown in the rounding of two large numbers.
+    logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    chosen = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    return chosen - jnp.log(jnp.sum(jnp.exp(logits), axis=-1))
+
+
+def cross_entropy(logits: Float[Array, "b t v"], target: Int[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
+    """Negative log-likelihood of reference programs, nats a token.
+
+    L_ce = - sum_t log p(w_t | w_<t, D)            CodeRL Eq. 1, divided by the batch's tokens
+
+    Args:
+      logits: float [b, t, v], position t predicting target t.
+      target: int32 [b, t].
+      mask: True at program tokens and the end token, bool [b, t].
+    """
+    return -masked_mean(token_logprobs(logits, target), mask)
+
+
+def policy_gradient(
+    logprobs: Float[Array, "b t"],
+    returns: Float[Array, "b t"],
+    mask: Bool[Array, "b t"],
+    negative_weight: float = 1.0,
+    tokens: Float[Array, ""] | None = None,
+) -> Float[Array, ""]:
+    """The actor's loss on its own programs.
+
+    L_rl = - sum_t R_t log p(w_t | w_<t, D)        CodeRL Eq. 8 and 14, divided by the batch's tokens
+
+    Dividing both this and the cross-entropy by tokens keeps the paper's equal weight of the two.
+
+    Args:
+      logprobs: float32 [b, t].
+      returns: R_t, float32 [b, t], no gradient.
+      mask: True at sampled tokens, bool [b, t].
+      negative_weight: factor on negative returns; 1 is the paper's.
+      tokens: the divisor, where programs of zero return were left out of the batch; None: the mask's count.
+    """
+    weighted = jnp.where(returns < 0, negative_weight * returns, returns)
+    total = -jnp.sum(jnp.where(mask, weighted * logprobs, 0.0))
+    return total / jnp.maximum(jnp.sum(mask) if tokens is None else tokens, 1)
+
+
+def pooled_logits(critic_logits: Float[Array, "b t k"], mask: Bool[Array, "b t"]) -> Float[Array, "b k"]:
+    """A program's class logits: the largest over its tokens (CodeRL section 3.3.2)."""
+    return jnp.max(jnp.where(mask[..., None], critic_logits.astype(jnp.float32), -jnp.inf), axis=1)
+
+
+def critic_loss(
+    critic_logits: Float[Array, "b t k"], outcome: Int[Array, " b"], mask: Bool[Array, "b t"]
+) -> tuple[Float[Array, ""], Float[Array, " b"]]:
+    """Cross-entropy of the true outcome, and whether each prediction is right.
+
+    L_critic = - log softmax(max_t logits_t)[u]    CodeRL Eq. 9
+
+    Args:
+      critic_logits: float [b, t, k].
+      outcome: class of each program, int32 [b], below k.
+      mask: True at program tokens, bool [b, t]; at least one in every row.
+
+    Returns:
+      The mean loss in nats, and 1.0 where the largest class is the true one, float32 [b].
+    """
+    logits = pooled_logits(critic_logits, mask)
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), outcome[:, None], axis=-1)[:, 0]
+    return -jnp.mean(chosen), (jnp.argmax(logits, axis=-1) == outcome).astype(jnp.float32)
+
+
+def entropy(logits: Float[Array, "b t v"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
+    """Mean entropy of the next-token distribution, nats a token."""
+    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    return masked_mean(-jnp.sum(jnp.exp(logp) * logp, axis=-1), mask)
+
+
+def kl_divergence(logits: Float[Array, "b t v"], reference: Float[Array, "b t v"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
+    """Mean KL(p || reference) of the next-token distributions, nats a token; 0 where they agree."""
+    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    logq = jax.nn.log_softmax(reference.astype(jnp.float32), axis=-1)
+    return masked_mean(jnp.sum(jnp.exp(logp) * (logp - logq), axis=-1), mask)

@@ -1,0 +1,118 @@
+"""The result table: evaluations down, metrics across, an interval in every cell, then paired differences."""
+
+import os
+from collections.abc import Sequence
+
+from coderl_jax.report.evaluations import Cell, Column, Evaluation, Results
+from coderl_jax.report.gather import gather_evaluations
+from coderl_jax.report.markup import Markup, joined, tag, visible
+
+
+def result_table(folder: str | os.PathLike) -> str:
+    """The results in a folder as plain text, in percent: one numbered line an evaluation, then the paired differences in points.
+
+    Raises:
+      UserError: no such folder, a broken file, or no evaluation.
+    """
+    evaluations = gather_evaluations(folder)
+    columns = columns_of([evaluation.results for evaluation in evaluations])
+    numbers = {evaluation.short_name: str(at) for at, evaluation in enumerate(evaluations, start=1)}
+    rows = [["", "percent [95% interval]", *map(label, columns), "programs"]]
+    differences, notes = [], []
+    for at, evaluation in enumerate(evaluations, start=1):
+        cells = [_text(evaluation.results.cells.get(column), ".1f") for column in columns]
+        rows.append([str(at), visible(evaluation.title), *cells, size(evaluation.results)])
+        if evaluation.other:
+            cells = [_text(evaluation.differences.get(column), "+.1f") for column in columns]
+            differences.append(["", f"{at} minus {numbers.get(evaluation.other, visible(evaluation.other))}", *cells, ""])
+        if evaluation.note:
+            notes.append(f"{at}: {visible(evaluation.note)}")
+    if differences:
+        differences.insert(0, ["", "difference in points [95% interval]", *map(label, columns), ""])
+    lines = _aligned(rows + differences)
+    rule = "-" * max(map(len, lines))
+    parts = [lines[0], rule, *lines[1 : len(rows)]]
+    if differences:
+        parts += ["", lines[len(rows)], rule, *lines[len(rows) + 1 :]]
+    return "\n".join([*parts, *([""] if notes else []), *notes]) + "\n"
+
+
+def columns_of(results: Sequence[Results]) -> list[Column]:
+    """All their metrics: pass@k by k, then n@k by n and k. k@k is pass@k by definition and not shown twice."""
+    found = {column for one in results for column in one.cells}
+    twice = {("n@k", f"{k}@{k}") for family, k in found if family == "pass@k"}
+    return sorted(found - twice, key=lambda column: (column[0] != "pass@k", [int(p) if p.isdecimal() else 0 for p in column[1].split("@")]))
+
+
+def label(column: Column) -> str:
+    """pass@5, 1@200."""
+    family, name = column
+    return f"pass@{name}" if family == "pass@k" else name
+
+
+def size(results: Results) -> str:
+    """Problems times programs each."""
+    return f"{results.problems} x {results.programs}"
+
+
+def results_table(rows: Sequence[tuple[str, str, Results]]) -> Markup:
+    """Title, note and results as an HTML table."""
+    columns = columns_of([results for *_, results in rows])
+    body = []
+    for title, note, results in rows:
+        cells = [_html(results.cells.get(column), ".1f") for column in columns]
+        body.append(tag("tr", _row_head(title, note), *cells, tag("td", size(results), cls="size")))
+    return _table([*map(label, columns), "programs"], body)
+
+
+def differences_table(evaluations: Sequence[Evaluation]) -> Markup | None:
+    """The paired differences as an HTML table, those that an interval sets apart from 0 marked; None where nothing was compared."""
+    compared = [evaluation for evaluation in evaluations if evaluation.other]
+    if not compared:
+        return None
+    titles = {evaluation.short_name: evaluation.title for evaluation in evaluations}
+    columns = columns_of([evaluation.results for evaluation in evaluations])
+    body = []
+    for evaluation in compared:
+        cells = [_html(evaluation.differences.get(column), "+.1f", sign=True) for column in columns]
+        body.append(tag("tr", _row_head(evaluation.title, f"minus {titles.get(evaluation.other, evaluation.other)}"), *cells))
+    return joined(
+        tag("h3", "Paired differences"),
+        _table(list(map(label, columns)), body),
+        tag("p", "Percentage points, problem by problem, with 95% intervals. Coloured: the interval excludes 0.", cls="legend"),
+    )
+
+
+def _table(heads: Sequence[str], body: Sequence[Markup]) -> Markup:
+    head = tag("tr", tag("td"), *(tag("th", text, scope="col") for text in heads))
+    table = tag("table", tag("thead", head), tag("tbody", *body))
+    return tag("div", table, cls="scroll", tabindex="0", role="region", aria_label="table")
+
+
+def _row_head(title: str, note: str) -> Markup:
+    return tag("th", title, tag("span", note, cls="note") if note else None, scope="row")
+
+
+def _html(found: Cell | None, style: str, sign: bool = False) -> Markup:
+    if found is None:
+        return tag("td", "-", cls="none")
+    value, low, high = (_formatted(part, style) for part in found)
+    marked = ("up" if found[1] > 0 else "down" if found[2] < 0 else None) if sign else None
+    return tag("td", tag("b", value), tag("span", f"{low} to {high}", cls="interval"), cls=marked)
+
+
+def _text(found: Cell | None, style: str) -> str:
+    if found is None:
+        return "-"
+    value, low, high = (_formatted(part, style) for part in found)
+    return f"{value} [{low}, {high}]"
+
+
+def _formatted(part: float, style: str) -> str:
+    """A fraction in percent; what rounds to zero has no minus sign."""
+    return format(round(100 * part, 1) + 0.0, style)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

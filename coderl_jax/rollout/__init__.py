@@ -1,0 +1,1 @@
+"""ACTOR -> JUDGED, SCORED PROGRAMS: filters, decode, sampler, collect, critical sampling."""

@@ -1,0 +1,59 @@
+"""A model with its tokenizer: what a name on the command line stands for."""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+from coderl_jax.config import ModelShape
+from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
+from coderl_jax.files import UserError
+from coderl_jax.model import hf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextModel:
+    """Parameters, their structure, and the tokenizer that belongs to them.
+
+    Attributes:
+      shape: the T5's.
+      graphdef: the module's structure.
+      params: its parameters.
+      tokenizer: text to ids and back.
+      classes: of a critic, 2 or 4; None for an actor.
+    """
+
+    shape: ModelShape
+    graphdef: Any
+    params: Any
+    tokenizer: Tokenizer
+    classes: int | None = None
+
+    def save(self, folder: pathlib.Path, params: Any) -> None:
+        """Write the model with these parameters as a Hugging Face folder."""
+        hf.save(folder, params, self.shape, classes=self.classes)
+        self.tokenizer.save(folder)
+
+
+def load_model(name: str, kind: Literal["actor", "critic"]) -> TextModel:
+    """The model of a run folder, a Hugging Face folder or a hub id.
+
+    Raises:
+      UserError: nothing there, another shape, no critic head, or a tokenizer with more ids than the embedding has rows.
+    """
+    loaded = hf.load(name, kind=kind)
+    tokenizer = load_tokenizer(loaded.folder)
+    check_vocabulary(name, tokenizer, loaded.shape)
+    return TextModel(shape=loaded.shape, graphdef=loaded.graphdef, params=loaded.params, tokenizer=tokenizer, classes=loaded.classes)
+
+
+def check_vocabulary(name: str, tokenizer: Tokenizer, shape: ModelShape) -> None:
+    """Raise UserError where the tokenizer's ids do not fit the model's embedding."""
+    if tokenizer.size > shape.vocab_size:
+        got = f"got {tokenizer.size}; use the model's own tokenizer"
+        raise UserError(f"{name}: vocabulary: expected at most {shape.vocab_size} ids, the embedding's rows, {got}")
+
+
+def check_same_tokenizer(name: str, model: TextModel, other_name: str, other: TextModel) -> None:
+    """Raise UserError where two models that read each other's tokens write them differently."""
+    if not model.tokenizer.same_as(other.tokenizer):
+        raise UserError(f"{name}: tokenizer: expected that of {other_name}, got another; train both from one model")

@@ -1,0 +1,214 @@
+"""The JSON rows of the public contract: problems, programs, verdicts, scores. Reading checks, writing is plain.
+
+`place` in every reader is where the row stands (`file:line`), for the error message.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from coderl_jax.files import UserError, read_jsonl, shown
+from coderl_jax.types import AssertTests, CallTests, Outcome, Problem, Program, Score, StdinTests, Tests, Verdict
+
+_MISSING = object()
+
+
+def field(place: str, row: dict[str, Any], name: str, rule: str, ok: Callable[[Any], bool], default: Any = _MISSING) -> Any:
+    """A field that keeps `rule`, or UserError; `default` (where one is given) stands for a missing or null field."""
+    value = row.get(name)
+    if value is None and default is not _MISSING:
+        return default
+    if value is None or not ok(value):
+        got = "nothing" if value is None else shown(value)
+        raise UserError(f"{place}: {name}: expected {rule}, got {got}; mend the row")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def tests_from_json(place: str, row: Any) -> Tests | None:
+    """Tests of a problem row; None where there is no test."""
+    if row is None:
+        return None
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: tests: expected an object or null, got {shown(row)}; mend the row")
+    kind = row.get("kind")
+    if kind == "assert":
+        asserts = field(place, row, "asserts", "a list of strings", _is_texts)
+        tests = AssertTests(setup=field(place, row, "setup", "a string", _is_text, ""), asserts=tuple(asserts))
+        return tests if len(tests) else None
+    if kind not in ("stdin", "call"):
+        raise UserError(f"{place}: kind: expected stdin, call or assert, got {shown(kind)}; mend the row")
+    rule, ok = ("a list of strings", _is_texts) if kind == "stdin" else ("a list", lambda v: isinstance(v, list))
+    inputs, outputs = field(place, row, "inputs", rule, ok), field(place, row, "outputs", rule, ok)
+    if len(inputs) != len(outputs):
+        raise UserError(f"{place}: outputs: expected {len(inputs)}, one an input, got {len(outputs)}; mend the row")
+    if not inputs:
+        return None
+    if kind == "stdin":
+        return StdinTests(inputs=tuple(inputs), outputs=tuple(outputs))
+    if not all(isinstance(arguments, list) for arguments in inputs):
+        raise UserError(f"{place}: inputs: expected a list of argument lists, got {shown(inputs)}; mend the row")
+    fn_name = field(place, row, "fn_name", "a name", lambda v: isinstance(v, str) and v.isidentifier())
+    return CallTests(fn_name=fn_name, inputs=tuple(inputs), outputs=tuple(outputs))
+
+
+def tests_to_json(tests: Tests | None) -> dict[str, Any] | None:
+    """Inverse of `tests_from_json`."""
+    match tests:
+        case None:
+            return None
+        case StdinTests():
+            return {"kind": "stdin", "inputs": list(tests.inputs), "outputs": list(tests.outputs)}
+        case CallTests():
+            return {"kind": "call", "fn_name": tests.fn_name, "inputs": list(tests.inputs), "outputs": list(tests.outputs)}
+        case AssertTests():
+            return {"kind": "assert", "setup": tests.setup, "asserts": list(tests.asserts)}
+
+
+def problem_from_json(place: str, row: dict[str, Any]) -> Problem:
+    """A problem row."""
+    return Problem(
+        id=str(field(place, row, "id", "a string or a number", lambda v: isinstance(v, str) or _is_count(v))),
+        statement=field(place, row, "statement", "a statement that is not empty", lambda v: isinstance(v, str) and bool(v.strip())),
+        starter_code=field(place, row, "starter_code", "a string or null", _is_text, None),
+        example_tests=tests_from_json(f"{place}: example_tests", row.get("example_tests")),
+        hidden_tests=tests_from_json(f"{place}: hidden_tests", row.get("hidden_tests")),
+        solutions=tuple(field(place, row, "solutions", "a list of strings or null", _is_texts, ())),
+        difficulty=field(place, row, "difficulty", "a string or null", _is_text, None),
+    )
+
+
+def problem_to_json(problem: Problem) -> dict[str, Any]:
+    """Inverse of `problem_from_json`."""
+    return {
+        "id": problem.id,
+        "statement": problem.statement,
+        "starter_code": problem.starter_code,
+        "example_tests": tests_to_json(problem.example_tests),
+        "hidden_tests": tests_to_json(problem.hidden_tests),
+        "solutions": list(problem.solutions) or None,
+        "difficulty": problem.difficulty,
+    }
+
+
+def program_from_json(place: str, row: dict[str, Any], index: int = 0) -> Program:
+    """A program row, HumanEval's `task_id` and `completion` accepted; `index` serves where the row has none."""
+    if "problem_id" not in row and "task_id" in row:
+        row = {**row, "problem_id": row["task_id"], "program": row.get("program", row.get("completion"))}
+    tokens = field(place, row, "tokens", "a list of token ids or null", lambda v: isinstance(v, list) and all(map(_is_count, v)), None)
+    return Program(
+        problem_id=str(field(place, row, "problem_id", "a string or a number", lambda v: isinstance(v, str) or _is_count(v))),
+        program=field(place, row, "program", "a string", _is_text),
+        index=field(place, row, "index", "a whole number >= 0", _is_count, index),
+        tokens=None if tokens is None else tuple(tokens),
+        logprob=field(place, row, "logprob", "a number or null", _is_number, None),
+        stage=field(place, row, "stage", "drawn, repaired or refined", lambda v: v in ("drawn", "repaired", "refined"), None),
+    )
+
+
+def program_to_json(program: Program) -> dict[str, Any]:
+    """Inverse of `program_from_json`."""
+    row: dict[str, Any] = {"problem_id": program.problem_id, "index": program.index, "program": program.program}
+    if program.tokens is not None:
+        row["tokens"] = list(program.tokens)
+    if program.logprob is not None:
+        row["logprob"] = program.logprob
+    if program.stage is not None:
+        row["stage"] = program.stage
+    return row
+
+
+def verdict_from_json(place: str, row: dict[str, Any]) -> Verdict:
+    """The verdict of a verdict row (its program: `program_from_json`)."""
+    labels = {outcome.label: outcome for outcome in Outcome}
+    if "outcome" not in row:
+        raise UserError(f"{place}: outcome: expected a verdict row, got none; run sample.judge first")
+    label = field(place, row, "outcome", f"one of {', '.join(labels)} or null", lambda v: v in labels, None)
+    return Verdict(
+        outcome=None if label is None else labels[label],
+        error_type=field(place, row, "error_type", "a string or null", _is_text, None),
+        error_message=field(place, row, "error_message", "a string or null", _is_text, None),
+        error_line=field(place, row, "error_line", "a whole number or null", _is_count, None),
+        tests_passed=field(place, row, "tests_passed", "a whole number >= 0", _is_count, 0),
+        tests_total=field(place, row, "tests_total", "a whole number >= 0", _is_count, 0),
+        seconds=float(field(place, row, "seconds", "a number", _is_number, 0.0)),
+    )
+
+
+def verdict_to_json(program: Program, verdict: Verdict) -> dict[str, Any]:
+    """A verdict row: the program's fields and the verdict's."""
+    return {
+        **program_to_json(program),
+        "outcome": None if verdict.outcome is None else verdict.outcome.label,
+        "error_type": verdict.error_type,
+        "error_message": verdict.error_message,
+        "error_line": verdict.error_line,
+        "tests_passed": verdict.tests_passed,
+        "tests_total": verdict.tests_total,
+        "seconds": round(verdict.seconds, 6),
+    }
+
+
+def score_from_json(place: str, row: dict[str, Any]) -> Score:
+    """The score of a score row (its program: `program_from_json` without `tokens`, which are the critic's here)."""
+
+    def is_numbers(value: Any) -> bool:
+        return isinstance(value, list) and all(map(_is_number, value))
+
+    return Score(
+        outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of numbers", is_numbers)),
+        tokens=tuple(field(place, row, "tokens", "a list of token ids", is_numbers)),
+        token_values=tuple(field(place, row, "token_values", "a list of numbers", is_numbers)),
+    )
+
+
+def score_to_json(program: Program, score: Score) -> dict[str, Any]:
+    """A score row: the program's fields and the score's. `classes` is 2 (failed, passed) or 4."""
+    return {
+        **program_to_json(program),
+        "classes": len(score.outcome_probabilities),
+        "outcome_probabilities": list(score.outcome_probabilities),
+        "tokens": list(score.tokens),
+        "token_values": list(score.token_values),
+    }
+
+
+def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = None) -> list[tuple[str, dict[str, Any], Program]]:
+    """All program rows of a file, each with its place and raw row. A missing index is the row's number in its problem.
+
+    Raises:
+      UserError: a row breaks the format, or names a problem that is not among `problems`.
+    """
+    known = None if problems is None else {problem.id for problem in problems}
+    seen: dict[str, int] = {}
+    result = []
+    for place, row in read_jsonl(path):
+        name = str(row.get("problem_id", row.get("task_id")))
+        program = program_from_json(place, row, seen.get(name, 0))
+        seen[name] = seen.get(name, 0) + 1
+        if known is not None and program.problem_id not in known:
+            raise UserError(
+                f"{place}: problem_id: expected a problem of --problems, got {program.problem_id!r}; give the source it came from"
+            )
+        result.append((place, row, program))
+    return result
+
+
+def read_verdicts(path: str | os.PathLike, problems: Iterable[Problem] | None = None) -> list[tuple[Program, Verdict]]:
+    """All programs of a file with their verdicts."""
+    return [(program, verdict_from_json(place, row)) for place, row, program in read_programs(path, problems)]

@@ -1,0 +1,261 @@
+"""Tests that are code, apart from the program that they test.
+
+The test code is trusted and holds the expectations, so it runs in a process of its own. The program's functions are there as
+`Remote` stand-ins: a call crosses a line to the program's process and back as plain data (plain.py), instances of classes that both
+define as their attributes (mirror.py). What is neither, such as an instance of a class of the program's alone, stays there and has a
+stand-in here, which can be called, iterated and have its attributes read and set, but equals nothing. Arguments that the program
+changes in place are changed here too.
+"""
+
+import builtins
+import contextlib
+import importlib
+import itertools
+import json
+import os
+import sys
+import types
+from typing import Any
+
+from coderl_jax.sandbox import mirror
+from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, new_module, to_line
+
+_BUILT_IN = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
+_READY = b'["ready"]\n'
+LINE_LIMIT = 8 << 20  # bytes of one message between the two
+
+
+class Line:
+    """Messages in JSON, one a line, over a connected socket."""
+
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+        self._read = b""
+
+    def send(self, *parts: Any) -> None:
+        """Send a message."""
+        data = to_line(parts)
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def receive(self) -> Any:
+        """The next message. Raises EOFError at the end, ValueError where it is none."""
+        parts = [self._read]
+        size = len(self._read)
+        while b"\n" not in parts[-1]:
+            data = os.read(self._descriptor, 1 << 16)
+            size += len(data)
+            if not data or size > LINE_LIMIT:
+                raise EOFError
+            parts.append(data)
+        line, _, self._read = b"".join(parts).partition(b"\n")
+        return json.loads(line)
+
+
+def serve(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: int) -> None:
+    """The program's side: load it, then do what the tests ask, until they end."""
+    code = compile_program(job, channel)
+    if code is None:
+        return
+    module = new_module("solution", job["prelude"])
+    forbid()
+    if not load(code, module, channel):
+        return
+    channel.write(LOADED)
+    line, objects, classes = Line(descriptor), [], {}
+
+    def opaque(value: Any) -> dict[str, Any]:
+        if any(value is known for known in _BUILT_IN.values()):
+            return _built_in(value)
+        objects.append(value)
+        return {"h": len(objects) - 1}
+
+    def special(tag: str, content: Any) -> Any:
+        return _BUILT_IN[content] if tag == "y" else objects[content]
+
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            order, operands, table = line.receive()
+            try:
+                values, instances = mirror.unpack(operands, table, classes, special)
+                if order == "classes":
+                    classes = mirror.mirrored(vars(module), *values)
+                    reply, changed = list(classes), []
+                else:
+                    reply = _ORDERS[order](module, *values)
+                    changed = [value for value in values[1] if type(value) in (list, dict, set)] if order == "call" else []
+                encoded, table, _ = mirror.pack([reply, changed], classes, opaque, instances)
+            except BaseException as error:
+                name, message, at = describe(error, sys.exc_info()[2])
+                line.send("raise", name, message, at)
+            else:
+                line.send("value", encoded, table)
+
+
+def _names(module: types.ModuleType, names: list[str]) -> dict[str, Any]:
+    return {name: vars(module)[name] for name in names if name in vars(module)}
+
+
+_ORDERS = {
+    "names": _names,
+    "call": lambda _, function, arguments, keywords: function(*arguments, **keywords),
+    "get": lambda _, value, name: getattr(value, name),
+    "set": lambda _, value, name, new: setattr(value, name, new),
+    "item": lambda _, value, key: value[key],
+    "len": lambda _, value: len(value),
+    "iter": lambda _, value: iter(value),
+    "next": lambda _, iterator, count: list(itertools.islice(iterator, count)),
+}
+
+
+def _built_in(value: Any) -> dict[str, str]:
+    """The JSON form of a built-in type, the only objects that cross by name."""
+    return {"y": next(name for name, known in _BUILT_IN.items() if known is value)}
+
+
+class Gone(BaseException):
+    """The program's process is no more, or does not answer in form."""
+
+
+class ProgramError(Exception):
+    """An exception of the program whose class does not exist here."""
+
+
+class Session:
+    """The tests' side of the line.
+
+    Attributes:
+      raised: exceptions that came from the program, each with its type name, message and line.
+    """
+
+    def __init__(self, line: Line):
+        self._line = line
+        self._classes: dict[str, type] = {}
+        self.raised: list[tuple[BaseException, tuple[str, str, int | None]]] = []
+
+    def ask(self, order: str, *operands: Any) -> Any:
+        """Have the program's side do something; its value, or its exception raised here."""
+        encoded, table, instances = mirror.pack(list(operands), self._classes, _remote_only)
+        try:
+            self._line.send(order, encoded, table)
+            reply = self._line.receive()
+            match reply:
+                case ["value", data, list(rows)]:
+                    (value, changed), _ = mirror.unpack(data, rows, self._classes, self._special, instances)
+                case ["raise", str(name), str(message), line]:
+                    raise self._as_exception(name, message, line if type(line) is int else None)
+                case _:
+                    raise Gone
+        except (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError) as error:
+            if any(error is raised for raised, _ in self.raised):
+                raise
+            raise Gone from None
+        if order == "call":
+            _copy_changes(changed, [v for v in operands[1] if type(v) in (list, dict, set)])
+        return value
+
+    def mirror(self, space: dict[str, Any]) -> None:
+        """Have instances of the classes that the tests define, and the program by the same names, cross as their attributes."""
+        own = [name for name, value in space.items() if isinstance(value, type) and value.__module__ == space["__name__"]]
+        if own:
+            self._classes = mirror.mirrored(space, self.ask("classes", own))
+
+    def _special(self, tag: str, content: Any) -> Any:
+        return _BUILT_IN[content] if tag == "y" else Remote(self, content)
+
+    def _as_exception(self, name: str, message: str, line: int | None) -> BaseException:
+        kind = vars(builtins).get(name)
+        known = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError)
+        error = kind(message) if known else ProgramError(message)
+        self.raised.append((error, (name, message, line)))
+        return error
+
+
+def _remote_only(value: Any) -> dict[str, Any]:
+    if any(value is known for known in _BUILT_IN.values()):
+        return _built_in(value)
+    if isinstance(value, Remote):
+        return {"h": object.__getattribute__(value, "_index")}
+    raise TypeError(f"a test can pass plain data and built-in types to a program, not {type(value).__name__}")
+
+
+def _copy_changes(changed: list[Any], arguments: list[Any]) -> None:
+    for new, old in zip(changed, arguments, strict=False):
+        if type(new) is not type(old) or new == old:
+            continue
+        if isinstance(old, list):
+            old[:] = new
+        else:
+            old.clear()
+            old.update(new)
+
+
+class Remote:
+    """Stands for an object in the program's process. Equal to itself only."""
+
+    def __init__(self, session: Session, index: int):
+        object.__setattr__(self, "_session", session)
+        object.__setattr__(self, "_index", index)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._session.ask("call", self, list(arguments), keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._session.ask("get", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._session.ask("set", self, name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._session.ask("item", self, key)
+
+    def __len__(self) -> int:
+        return self._session.ask("len", self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        iterator = self._session.ask("iter", self)
+        while part := self._session.ask("next", iterator, 1):
+            yield part[0]
+
+    def __next__(self) -> Any:
+        for part in self._session.ask("next", self, 1):
+            return part
+        raise StopIteration
+
+
+def run_tests(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: int) -> None:
+    """The tests' side: setup, then each assert on its own (made ready by testcode.py); one report for each."""
+    session = Session(Line(descriptor))
+    forbid()
+    test: int | None = None
+    try:
+        space = {name: importlib.import_module("numpy" if name == "np" else name) for name in job["modules"]}
+        space |= {"__name__": "tests"} | session.ask("names", job["names"])
+        exec(job["setup"], space)
+        session.mirror(space)
+        channel.write(_READY)
+        for test, code in enumerate(job["asserts"]):
+            try:
+                exec(code, space)
+            except Exception as error:
+                _report(session, channel, test, error)
+            else:
+                channel.send("passed", test)
+    except Gone:
+        channel.send("gone", test)
+    except Exception as error:
+        _report(session, channel, None, error)
+
+
+def _report(session: Session, channel: Channel, test: int | None, error: Exception) -> None:
+    own = next((facts for raised, facts in session.raised if raised is error), None)
+    if own is not None:
+        channel.send("error", test, *own)
+    elif isinstance(error, AssertionError) and test is not None:
+        channel.send("failed", test)
+    else:
+        name, message, _ = describe(error, None)
+        channel.send("error", test, name, message, None)

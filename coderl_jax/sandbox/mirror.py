@@ -1,0 +1,68 @@
+"""Instances of a class that tests and program both define cross the line between them as their attributes.
+
+LeetCode's ListNode and TreeNode are such classes. An instance arrives as one of the receiver's own class, so a test compares with
+its own `__eq__`, never with the program's. A message's instances stand in a flat table, so lists may be long, trees shared and
+graphs cyclic.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coderl_jax.sandbox import plain
+
+Row = list[Any]
+"""[class name, JSON form of the attributes]."""
+
+
+def mirrored(space: dict[str, Any], names: Sequence[str]) -> dict[str, type]:
+    """The classes among the names whose instances have attributes."""
+    found = {name: space.get(name) for name in names}
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and kind.__dictoffset__}
+
+
+def pack(value: Any, classes: dict[str, type], opaque: Callable[[Any], Any], known: Sequence[Any] = ()) -> tuple[Any, list[Row], list[Any]]:
+    """The JSON form of a value, the table of its instances, and the instances.
+
+    Args:
+      value: anything.
+      classes: the mirrored ones.
+      opaque: gives the JSON form of what is neither plain nor an instance of theirs.
+      known: instances that stand first in the table, whether the value holds them or not.
+    """
+    names = {kind: name for name, kind in classes.items()}
+    instances = list(known)
+    places = {id(instance): place for place, instance in enumerate(instances)}
+
+    def place_of(part: Any) -> Any:
+        if type(part) not in names:
+            return opaque(part)
+        if id(part) not in places:
+            places[id(part)] = len(instances)
+            instances.append(part)
+        return {"n": places[id(part)]}
+
+    body = plain.encode(value, place_of)
+    table = [[names[type(instance)], plain.encode(vars(instance), place_of)] for instance in instances]  # grows as it is walked
+    return body, table, instances
+
+
+def unpack(
+    body: Any, table: list[Row], classes: dict[str, type], special: Callable[[str, Any], Any], known: Sequence[Any] = ()
+) -> tuple[Any, list[Any]]:
+    """Inverse of `pack`: the value and its instances; those of `known` are brought up to date, the others are new.
+
+    Raises:
+      ValueError, TypeError, KeyError, IndexError, RecursionError: what came is not what `pack` gives.
+    """
+    if len(table) < len(known):
+        raise ValueError("an instance is missing")
+    instances = [*known, *(object.__new__(classes[name]) for name, _ in table[len(known) :])]
+
+    def part(tag: str, content: Any) -> Any:
+        return instances[content] if tag == "n" else special(tag, content)
+
+    for instance, (_, attributes) in zip(instances, table, strict=True):
+        now = dict(plain.decode(attributes, part))
+        vars(instance).clear()
+        vars(instance).update(now)
+    return plain.decode(body, part), instances

@@ -1,0 +1,284 @@
+"""One frozen dataclass a stage; `coderl_jax.cli` makes its flags.
+
+Groups from `coderl_jax.config` are fields; their flags carry no prefix.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from coderl_jax.config import Guard, Judging, Lengths, ModelShape, Optimizer, Sampling, Validation, expect, expect_each
+
+
+def _positional(**kwargs: Any) -> Any:
+    return dataclasses.field(metadata={"positional": True}, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Warm start: cross-entropy on reference solutions (CodeRL section 4.2)."""
+
+    problems: str
+    """Problem source with solutions, NAME[:PATH][#SPLIT]."""
+    out: str
+    """Run folder."""
+    init: str | None = None
+    """Model to start from: a run folder, a Hugging Face folder or a hub id; none: a new one of the shape below."""
+    tokenizer: str | None = None
+    """Tokenizer folder for a new model (CodeT5's vocab.json and merges.txt, or tokenizer.json); none: a new one."""
+    tokenizer_problems: str | None = None
+    """Problem source that a new tokenizer is trained on; none: that of --problems."""
+    tokenizer_size: int = 800
+    """Entries of a trained tokenizer."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    seed: int = 0
+    """Seed of parameters, order, dropout and validation programs."""
+    save_every: int = 200
+    """Updates between two checkpoints."""
+    model: ModelShape = ModelShape()
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    validation: Validation = Validation()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """Critic: predict a program's outcome from problem and program (CodeRL section 3.3.2, Eq. 9)."""
+
+    problems: str
+    """Problem source the programs belong to; its reference solutions are added, labelled passed."""
+    verdicts: tuple[str, ...]
+    """Judged programs (JSONL files)."""
+    out: str
+    """Run folder."""
+    init: str
+    """Model to start from: a run folder, a Hugging Face folder or a hub id."""
+    classes: Literal[2, 4] = 4
+    """4: compile error, runtime error, failed test, passed; 2: failed, passed."""
+    holdout: float = 0.1
+    """Share of the problems held out to measure the critic."""
+    seed: int = 0
+    """Seed of the head's parameters, order and dropout."""
+    save_every: int = 200
+    """Updates between two checkpoints and measurements."""
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+
+    def __post_init__(self):
+        expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "holdout")
+        expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """Repair model: from problem, wrong program and its error to a right program (CodeRL section 3.3.4, Eq. 13)."""
+
+    problems: str
+    """Problem source; its solutions are the targets, or, of problems without, the programs that passed."""
+    verdicts: tuple[str, ...]
+    """Judged programs (JSONL files); the wrong ones are the inputs."""
+    out: str
+    """Run folder."""
+    init: str
+    """Model to start from: a run folder, a Hugging Face folder or a hub id."""
+    seed: int = 0
+    """Seed of order and dropout."""
+    save_every: int = 200
+    """Updates between two checkpoints."""
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+
+    def __post_init__(self):
+        expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RLConfig:
+    """Online RL with the critic's token values and a greedy baseline (CodeRL section 3.3, Eq. 8, 10, 14)."""
+
+    problems: str
+    """Problem source with hidden tests; solutions are not needed."""
+    out: str
+    """Run folder."""
+    init: str
+    """Actor to improve: a run folder, a Hugging Face folder or a hub id."""
+    critic: str | None = None
+    """Four-outcome critic; none: every token value is 1."""
+    supervised: str | None = None
+    """Problem source with solutions for the cross-entropy term; none: RL alone."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    rounds: int = 100
+    """Rounds of sampling, judging, scoring and updating."""
+    problems_per_round: int = 64
+    """Problems sampled in a round."""
+    updates_per_round: int = 4
+    """Optimizer updates a round: its programs are dealt into so many batches."""
+    baseline: Literal["greedy", "none"] = "greedy"
+    """Reward subtracted: that of the actor's greedy program, or none."""
+    ce_weight: float = 1.0
+    """Weight of the cross-entropy term."""
+    negative_weight: float = 1.0
+    """Weight of programs whose relative return is negative; 1 is the paper's, less is more careful."""
+    seed: int = 0
+    """Seed of order, programs and dropout."""
+    save_every: int = 10
+    """Rounds between two checkpoints."""
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    validation: Validation = Validation()
+    guard: Guard = Guard()
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every")
+        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "ce_weight", "negative_weight")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """Draw programs for problems."""
+
+    actor: str
+    """Model: a run folder, a Hugging Face folder or a hub id."""
+    problems: str
+    """Problem source, NAME[:PATH][#SPLIT]."""
+    out: str
+    """Programs, a JSONL file."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    seed: int = 0
+    """Seed of the programs."""
+    lengths: Lengths = Lengths()
+    sampling: Sampling = Sampling()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """Run programs against tests."""
+
+    problems: str
+    """Problem source the programs belong to."""
+    programs: str
+    """Programs, a JSONL file."""
+    out: str
+    """Verdicts, a JSONL file."""
+    tests: Literal["hidden", "example"] = "hidden"
+    """Which tests decide."""
+    judging: Judging = Judging()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """Score programs and their tokens with a critic."""
+
+    critic: str
+    """Critic: a run folder or a Hugging Face folder with a critic head."""
+    problems: str
+    """Problem source the programs belong to."""
+    programs: str
+    """Programs or verdicts, a JSONL file."""
+    out: str
+    """Scores, a JSONL file."""
+    batch_size: int = 64
+    """Programs scored together."""
+    lengths: Lengths = Lengths()
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "batch_size")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriticalConfig:
+    """Critical sampling: refine what passes the example tests, repair what fails (CodeRL Algorithm 1)."""
+
+    actor: str
+    """Model that writes programs."""
+    critic: str
+    """Binary critic: cuts passing programs where the prefix looks best."""
+    problems: str
+    """Problem source."""
+    out: str
+    """Programs, a JSONL file; the funnel is written beside it."""
+    rank_critic: str | None = None
+    """Critic that ranks failing programs for repair; none: the binary one."""
+    repair: str | None = None
+    """Repair model; none: failing problems get more drawn programs."""
+    repair_candidates: int = 1
+    """Failing programs a problem handed to the repair model (M)."""
+    draw_share: float = 0.5
+    """Share of the programs drawn before the example tests are run; the rest are refined or repaired ones."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    seed: int = 0
+    """Seed of the programs."""
+    lengths: Lengths = Lengths()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+
+    def __post_init__(self):
+        expect_each(self, "a number in (0, 1]", lambda v: 0 < v <= 1, "draw_share")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "repair_candidates")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """pass@k and n@k with intervals, from verdicts."""
+
+    problems: str
+    """Problem source the verdicts belong to."""
+    verdicts: str
+    """Verdicts under the hidden tests, a JSONL file."""
+    out: str
+    """Report, a JSON file."""
+    example_verdicts: str | None = None
+    """Verdicts of the same programs under the example tests, for n@k."""
+    scores: str | None = None
+    """Scores of the same programs: n@k submits in their order."""
+    k: tuple[int, ...] = (1, 5)
+    """Values of k."""
+    n: tuple[int, ...] = (1,)
+    """Values of n in n@k: programs submitted of k drawn."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    against: str | None = None
+    """Another report on the same problems: adds paired differences."""
+    seed: int = 0
+    """Seed of the bootstrap; ties need none, their orders are averaged exactly."""
+
+    def __post_init__(self):
+        for name in ("k", "n"):
+            value = getattr(self, name)
+            expect(len(value) > 0 and all(v >= 1 for v in value), name, "whole numbers >= 1", value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """One page from run folders."""
+
+    runs: tuple[str, ...] = _positional()
+    """Run folders."""
+    out: str
+    """Page, an HTML file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolveConfig:
+    """Write a program for one problem, to standard output."""
+
+    problem: str = _positional()
+    """Text file with the statement."""
+    actor: str
+    """Model that writes programs."""
+    critic: str | None = None
+    """Critic that orders programs which pass, and cuts them for refinement."""
+    starter_code: str | None = None
+    """File with starter code."""
+    seed: int = 0
+    """Seed of the programs."""
+    lengths: Lengths = Lengths()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()

@@ -1,0 +1,184 @@
+"""The nouns of the project: problems, tests, programs, verdicts. Standard library and numpy only.
+
+Legend of array axes, used in every shape annotation:
+
+    b batch    s source token    t target token    d model    h heads    v vocabulary
+    k outcome classes    n samples of a problem    p problems
+"""
+
+import dataclasses
+import enum
+from typing import Any, Literal
+
+import numpy as np
+
+Difficulty = str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StdinTests:
+    """Tests of a program that reads standard input and prints. One string a test on each side."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    kind = "stdin"
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CallTests:
+    """Tests that call `fn_name` (a function, or a method of `class Solution`).
+
+    `inputs` holds one list of arguments a test, `outputs` one value a test; both are JSON values.
+    """
+
+    fn_name: str
+    inputs: tuple[list[Any], ...]
+    outputs: tuple[Any, ...]
+
+    kind = "call"
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AssertTests:
+    """Tests written as code: the program runs, then `setup`, then each of `asserts` on its own."""
+
+    setup: str
+    asserts: tuple[str, ...]
+
+    kind = "assert"
+
+    def __len__(self) -> int:
+        return len(self.asserts)
+
+
+Tests = StdinTests | CallTests | AssertTests
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublicProblem:
+    """What a contestant sees: no hidden tests, no solutions.
+
+    `rollout.critical` takes this type and no other, so that refining and repairing cannot see the hidden tests.
+    `call_based` decides the prompt's last line; unlike the tests' kind it is public for every problem.
+    """
+
+    id: str
+    statement: str
+    starter_code: str | None
+    example_tests: Tests | None
+    call_based: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A programming problem. Unknown or missing parts are None (solutions: an empty tuple)."""
+
+    id: str
+    statement: str
+    starter_code: str | None = None
+    example_tests: Tests | None = None
+    hidden_tests: Tests | None = None
+    solutions: tuple[str, ...] = ()
+    difficulty: Difficulty = None
+
+    @property
+    def call_based(self) -> bool:
+        """Whether a solution is a function to call. Without tests the starter code decides, as upstream does."""
+        tests = self.hidden_tests or self.example_tests
+        return self.starter_code is not None if tests is None else not isinstance(tests, StdinTests)
+
+    def public(self) -> PublicProblem:
+        """The problem without hidden tests and solutions."""
+        return PublicProblem(
+            id=self.id,
+            statement=self.statement,
+            starter_code=self.starter_code,
+            example_tests=self.example_tests,
+            call_based=self.call_based,
+        )
+
+
+class Outcome(enum.IntEnum):
+    """What became of a program. The number is the critic's class (CodeRL section 3.3.2)."""
+
+    COMPILE_ERROR = 0
+    RUNTIME_ERROR = 1
+    FAILED_TEST = 2
+    PASSED = 3
+
+    @property
+    def label(self) -> str:
+        """The name in files: `compile_error`, `runtime_error`, `failed_test`, `passed`."""
+        return self.name.lower()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the judge says of one program. `outcome` is None where the problem has no test to run.
+
+    `error_line` counts from 1, in the program. `seconds` is wall time over the tests that ran.
+    """
+
+    outcome: Outcome | None
+    error_type: str | None = None
+    error_message: str | None = None
+    error_line: int | None = None
+    tests_passed: int = 0
+    tests_total: int = 0
+    seconds: float = 0.0
+
+
+Stage = Literal["drawn", "repaired", "refined"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """A generated program: row `index` (from 0) among those of its problem.
+
+    `tokens` are the actor's ids up to and with the end token. `logprob` is the natural logarithm of the program's
+    probability under the unfiltered actor at temperature 1, end token included.
+    """
+
+    problem_id: str
+    program: str
+    index: int = 0
+    tokens: tuple[int, ...] | None = None
+    logprob: float | None = None
+    stage: Stage | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a critic says of one program: class probabilities, and a value q(w_t) for each of its tokens."""
+
+    outcome_probabilities: tuple[float, ...]
+    tokens: tuple[int, ...]
+    token_values: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Judged and scored programs as arrays, one row a program: what an RL update eats.
+
+    Attributes:
+      source: prompt tokens, right-padded, int32 [b, s].
+      source_mask: True at prompt tokens, bool [b, s].
+      target: program tokens with the end token, right-padded, int32 [b, t].
+      target_mask: True at program tokens and the end token, bool [b, t].
+      outcome: class of each program, int32 [b].
+      baseline_outcome: class of the greedy program of the same problem, int32 [b].
+    """
+
+    source: np.ndarray
+    source_mask: np.ndarray
+    target: np.ndarray
+    target_mask: np.ndarray
+    outcome: np.ndarray
+    baseline_outcome: np.ndarray

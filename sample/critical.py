@@ -1,0 +1,94 @@
+"""Critical sampling: refine what passes the example tests, repair what fails (CodeRL section 3.3.4, Algorithm 1).
+
+    python -m sample.critical --actor runs/rl --critic runs/binary --rank-critic runs/critic --repair runs/repair
+        --problems tiny#test --num-samples 20 --out programs.jsonl
+
+Writes exactly `--num-samples` programs a problem, and beside them what became of them by stage: `programs.funnel.json`.
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from coderl_jax import cli
+from coderl_jax.stages import CriticalConfig
+
+WINDOW = 256  # problems worked on together; rows are written a window at a time
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(CriticalConfig, critical, argv)
+
+
+def critical(config: CriticalConfig) -> None:
+    """Sample critically. The hidden tests are dropped in the first line, before anything is drawn."""
+    from tqdm import tqdm
+
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.files import keep_rows, open_output, read_jsonl, remove, to_json_line, write_json
+    from coderl_jax.rollout.critical import add_funnels, critical_sampling
+    from coderl_jax.rows import program_to_json
+    from coderl_jax.sandbox import Judge
+
+    problems = [problem.public() for problem in load_problems(config.problems, config.limit)]
+    names = {name: getattr(config, name) for name in ("actor", "critic", "rank_critic", "repair")}
+    tools = make_tools(config)
+    inputs = {"problems": config.problems, **{name: model or "none" for name, model in names.items()}}
+    output = open_output(config.out, config, inputs, folder=False, ignore=("out", "judging.workers", "judging.cache"))
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    count = config.sampling.num_samples
+    funnel_path = pathlib.Path(config.out).with_suffix(".funnel.json")
+    funnels = funnel_path.with_name(funnel_path.name + ".partial")
+    funnels.touch()
+    windows = keep_rows(funnels, lambda rows: min(rows, keep_rows(output.partial, lambda n: n) // (WINDOW * count)))
+    keep_rows(output.partial, lambda rows: windows * WINDOW * count)
+    with (
+        Judge(config.judging) as judge,
+        output.partial.open("a", encoding="utf-8") as file,
+        funnels.open("a", encoding="utf-8") as funnel_file,
+        tqdm(total=len(problems), initial=windows * WINDOW, unit="problem", desc="critical") as bar,
+    ):
+        for start in range(windows * WINDOW, len(problems), WINDOW):
+            chosen = problems[start : start + WINDOW]
+            rows, funnel = critical_sampling(tools(judge), chosen, count, config.draw_share, config.repair_candidates, config.seed)
+            file.writelines(to_json_line(program_to_json(program)) for programs in rows for program in programs)
+            file.flush()
+            funnel_file.write(to_json_line(funnel))
+            funnel_file.flush()
+            bar.update(len(chosen))
+    write_json(funnel_path, add_funnels([row for _, row in read_jsonl(funnels)]))
+    remove(funnels)
+    output.finish({"problems": len(problems), "programs": len(problems) * count})
+
+
+def make_tools(config: Any) -> Any:
+    """The models that the flags name, checked against each other: a function from a judge to `rollout.critical.Tools`."""
+    from coderl_jax.files import UserError
+    from coderl_jax.rollout.critical import Tools
+    from coderl_jax.rollout.models import check_same_tokenizer, load_model
+    from coderl_jax.rollout.sampler import Sampler
+    from coderl_jax.rollout.scoring import Scorer
+
+    actor, critic = load_model(config.actor, "actor"), load_model(config.critic, "critic")
+    ranker = load_model(config.rank_critic, "critic") if config.rank_critic else critic
+    repair = load_model(config.repair, "actor") if config.repair else None
+    if critic.classes != 2:
+        raise UserError(f"--critic: expected a binary critic, got one of {critic.classes} outcomes; train one with --classes 2")
+    for flag, model in (("--critic", critic), ("--rank-critic", ranker), ("--repair", repair)):
+        if model is not None:
+            check_same_tokenizer(flag, model, "--actor", actor)
+
+    def drawing(model: Any) -> tuple[Any, Any]:
+        return Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, config.sampling), model.params
+
+    sampling_actor, sampling_repair = drawing(actor), drawing(repair) if repair else None
+    refiner = Scorer(critic, config.sampling.rows_per_batch // 4 or 1)
+    ranking = refiner if ranker is critic else Scorer(ranker, config.sampling.rows_per_batch // 4 or 1)
+    return lambda judge: Tools(actor=sampling_actor, refiner=refiner, ranker=ranking, repairer=sampling_repair, judge=judge)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""pass@k and n@k with 95% intervals, from verdicts.
+
+    python -m sample.evaluate --problems tiny#test --verdicts verdicts.jsonl --example-verdicts example.jsonl --k 1 5 20 --n 1
+        --out warm.report.json
+
+n@k: of k programs drawn, those that pass the example tests are submitted first, then by `--scores`, else at random; n@k is the
+chance that one of n submitted ones passes the hidden tests. It is written where `--example-verdicts` is given.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from coderl_jax import cli
+from coderl_jax.files import UserError, shown
+from coderl_jax.stages import EvaluateConfig
+
+Key = tuple[str, int]
+"""Problem id and index of a program."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(EvaluateConfig, evaluate, argv)
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Write the report and print its table."""
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.files import open_output, read_json, write_json
+    from coderl_jax.metrics.evaluation import against, evaluation
+
+    problems = load_problems(config.problems)
+    chosen = problems if config.limit is None else load_problems(config.problems, config.limit)
+    judged = [problem for problem in chosen if problem.hidden_tests is not None]
+    results = read_results(config, problems, judged)
+    report = evaluation(results, sorted(set(config.k)), sorted(set(config.n)), config.seed, len(chosen) - len(judged))
+    if config.against:
+        differences = against(report, read_json(config.against), config.against, config.seed)
+        report["against"] = {"report": config.against, **differences}
+    names = ("problems", "verdicts", "example_verdicts", "scores", "against")
+    inputs = {name: getattr(config, name) or "none" for name in names}
+    output = open_output(config.out, config, inputs, folder=False)
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+    else:
+        write_json(output.partial, report)
+        output.finish()
+    print(table(report))
+
+
+def read_results(config: EvaluateConfig, problems: Sequence[Any], judged: Sequence[Any]) -> list[Any]:
+    """The programs of the `judged` problems with verdicts, example verdicts and scores, matched by problem id and index.
+
+    Args:
+      config: names the files.
+      problems: all of the source: a row of any other problem is an error.
+      judged: those that are evaluated.
+
+    Returns:
+      One `metrics.evaluation.ProblemResult` a judged problem, in order.
+
+    Raises:
+      UserError: no such file, a malformed row, rows that do not match, or nothing to evaluate.
+    """
+    from coderl_jax.metrics.evaluation import ProblemResult
+    from coderl_jax.rows import verdict_from_json
+
+    if config.scores and not config.example_verdicts:
+        raise UserError("--scores: expected --example-verdicts beside it, got none; scores order the programs of n@k only")
+    if not judged:
+        raise UserError(f"{config.problems}: hidden_tests: expected a problem with tests, got none; pass@k needs hidden tests")
+    ids = {problem.id for problem in judged}
+    verdicts = _by_key(config.verdicts, problems, ids, verdict_from_json)
+    if not verdicts:
+        raise UserError(f"{config.verdicts}: file: expected programs of these problems, got none; judge some first")
+    for place, _, verdict in verdicts.values():
+        if verdict.outcome is None:
+            raise UserError(f"{place}: outcome: expected one, as the problem has hidden tests, got null; judge with --tests hidden")
+    examples = _matching(verdicts, config.example_verdicts, problems, ids, verdict_from_json)
+    scores = _matching(verdicts, config.scores, problems, ids, _pass_probability)
+    keys: dict[str, list[Key]] = {}
+    for key in sorted(verdicts, key=lambda key: key[1]):
+        keys.setdefault(key[0], []).append(key)
+
+    def result(problem: Any) -> ProblemResult:
+        own = keys.get(problem.id, [])
+        found = [verdicts[key][2] for key in own]
+        return ProblemResult(
+            id=problem.id,
+            difficulty=problem.difficulty,
+            outcomes=tuple(verdict.outcome for verdict in found),
+            tests_passed=tuple(verdict.tests_passed / (verdict.tests_total or 1) for verdict in found),
+            passes_example=None if examples is None else tuple(_passed(examples[key][2]) for key in own),
+            scores=None if scores is None else tuple(scores[key][2] for key in own),
+        )
+
+    return [result(problem) for problem in judged]
+
+
+def _passed(verdict: Any) -> bool:
+    return verdict.outcome is not None and verdict.outcome.label == "passed"
+
+
+def _pass_probability(place: str, row: dict[str, Any]) -> float:
+    from coderl_jax.rows import score_from_json
+
+    probabilities = score_from_json(place, row).outcome_probabilities
+    if not probabilities or math.isnan(probabilities[-1]):
+        raise UserError(f"{place}: outcome_probabilities: expected numbers, p(passed) last, got {shown(probabilities)}; score again")
+    return float(probabilities[-1])
+
+
+def _by_key(path: str, problems: Iterable[Any], ids: set[str], parse: Callable) -> dict[Key, tuple[str, str, Any]]:
+    """(place, program, what `parse` makes of the row) of each program of the problems `ids`."""
+    from coderl_jax.rows import read_programs
+
+    rows: dict[Key, tuple[str, str, Any]] = {}
+    for place, row, program in read_programs(path, problems):
+        key = (program.problem_id, program.index)
+        if key in rows:
+            raise UserError(f"{place}: index: expected each index once a problem, got {key} again, after {rows[key][0]}; drop one")
+        if program.problem_id in ids:
+            rows[key] = (place, program.program, parse(place, row))
+    return rows
+
+
+def _matching(verdicts: dict, path: str | None, problems: Iterable[Any], ids: set[str], parse: Callable) -> dict | None:
+    """As `_by_key`, checked to hold exactly the programs of `verdicts`; None without a file."""
+    if path is None:
+        return None
+    rows = _by_key(path, problems, ids, parse)
+    for key, (place, program, _) in verdicts.items():
+        if key not in rows:
+            raise UserError(f"{path}: file: expected {shown(key[0])} index {key[1]} as in {place}, got no such row; judge or score it")
+        if rows[key][1] != program:
+            raise UserError(f"{rows[key][0]}: program: expected that of {place}, got {shown(rows[key][1])}; use files of the same programs")
+    for key, (place, *_) in rows.items():
+        if key not in verdicts:
+            raise UserError(f"{place}: index: expected a program of --verdicts, got problem {shown(key[0])} index {key[1]}; judge it")
+    return rows
+
+
+def table(report: dict[str, Any]) -> str:
+    """A report for reading: a line a metric, in percent, and what it was computed from."""
+    counts = report["counts"]
+    lines = [f"{counts['problems']} problems, {counts['programs']} programs"]
+    for name in ("problems_without_programs", "problems_without_tests"):
+        if counts[name]:
+            rule = "counted as 0" if name == "problems_without_programs" else "left out"
+            lines.append(f"{name.replace('_', ' ')}, {rule}: {counts[name]}")
+    lines += _lines("all", report, report["interval_95"])
+    for name, part in report["by_difficulty"].items():
+        lines += _lines(f"{name} ({part['problems']})", part, report["interval_95"]["by_difficulty"][name])
+    lines += ["", "outcomes"]
+    lines += [f"  {label:<16}{100 * share:7.2f}" for label, share in report["outcomes"].items()]
+    if "against" in report:
+        lines += ["", f"difference from {report['against']['report']}"]
+        for name, value in _flat(report["against"]):
+            lines.append(f"  {name:<16}{100 * value['difference']:+7.2f}  [{_ends(value['interval_95'], '+.2f')}]")
+    return "\n".join(lines)
+
+
+def _lines(title: str, values: dict[str, Any], intervals: dict[str, Any]) -> list[str]:
+    ends = dict(_flat(intervals))
+    rows = [f"  {name:<16}{100 * value:7.2f}  [{_ends(ends[name], '.2f')}]" for name, value in _flat(values)]
+    return ["", f"{title}, percent [95% interval]", *rows]
+
+
+def _flat(part: dict[str, Any]) -> list[tuple[str, Any]]:
+    named = [(f"pass@{k}", value) for k, value in part.get("pass@k", {}).items()] + list(part.get("n@k", {}).items())
+    return named + [("tests_passed", part["tests_passed"])] * ("tests_passed" in part)
+
+
+def _ends(interval: Sequence[float], style: str) -> str:
+    return ", ".join(format(100 * end, style) for end in interval)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Draw programs for problems.
+
+python -m sample.generate --actor runs/warm --problems tiny#test --num-samples 20 --temperature 0.6 --out programs.jsonl
+"""
+
+import sys
+from collections.abc import Sequence
+
+from coderl_jax import cli
+from coderl_jax.stages import GenerateConfig
+
+WINDOW = 8  # batches whose problems are sorted by prompt length together; rows are written a window at a time
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(GenerateConfig, generate, argv)
+
+
+def generate(config: GenerateConfig) -> None:
+    """Write `--num-samples` rows a problem, in the problems' order; an interrupted run goes on after its last window."""
+    from tqdm import tqdm
+
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.files import keep_rows, open_output, to_json_line
+    from coderl_jax.rollout.models import load_model
+    from coderl_jax.rollout.sampler import Sampler, requests_for
+    from coderl_jax.rows import program_to_json
+
+    problems = load_problems(config.problems, config.limit)
+    model = load_model(config.actor, "actor")
+    output = open_output(config.out, config, {"problems": config.problems, "actor": config.actor}, folder=False)
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    sampling = config.sampling
+    sampler = Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, sampling)
+    requests, cut = requests_for([p.public() for p in problems], model.tokenizer, config.lengths, sampling.num_samples)
+    if cut:
+        print(f"{cut} of {len(problems)} prompts cut to {config.lengths.max_prompt_tokens} tokens", file=sys.stderr)
+    window = WINDOW * max(1, sampling.rows_per_batch // sampling.num_samples)
+    block = window * sampling.num_samples
+    first = keep_rows(output.partial, lambda rows: rows // block * block) // sampling.num_samples
+    with (
+        output.partial.open("a", encoding="utf-8") as file,
+        tqdm(total=len(problems), initial=first, unit="problem", desc="generate") as bar,
+    ):
+        for start in range(first, len(problems), window):
+            rows = {}
+            for position, programs in sampler.sample(model.params, requests[start : start + window], config.seed):
+                rows[position] = programs
+                bar.update()
+            file.writelines(to_json_line(program_to_json(program)) for position in sorted(rows) for program in rows[position])
+            file.flush()
+    output.finish({"problems": len(problems), "programs": len(problems) * sampling.num_samples, "prompts_cut": cut})
+
+
+if __name__ == "__main__":
+    main()

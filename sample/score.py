@@ -1,0 +1,59 @@
+"""Score programs and each of their tokens with a critic.
+
+python -m sample.score --critic runs/critic --problems tiny#test --programs verdicts.jsonl --out scores.jsonl
+"""
+
+import sys
+from collections.abc import Sequence
+
+from coderl_jax import cli
+from coderl_jax.stages import ScoreConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(ScoreConfig, score, argv)
+
+
+def score(config: ScoreConfig) -> None:
+    """Write one score row a program: outcome probabilities, and q(w_t) of the row's outcome (else of passing)."""
+    import dataclasses
+
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.data.prompts import generation_prompt, program_tokens, prompt_tokens
+    from coderl_jax.files import open_output, to_json_line
+    from coderl_jax.rollout.models import load_model
+    from coderl_jax.rollout.scoring import Scorer, outcome_probabilities, softmax
+    from coderl_jax.rows import read_programs, score_to_json, verdict_from_json
+    from coderl_jax.types import Outcome, Score
+
+    problems = {problem.id: problem for problem in load_problems(config.problems)}
+    rows = read_programs(config.programs, problems.values())
+    verdicts = [verdict_from_json(place, row) if "outcome" in row else None for place, row, _ in rows]
+    critic = load_model(config.critic, "critic")
+    inputs = {"problems": config.problems, "critic": config.critic, "programs": config.programs}
+    output = open_output(config.out, config, inputs, folder=False, ignore=("out",))
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    prompts = {}
+    for _, _, program in rows:
+        text = generation_prompt(problems[program.problem_id].public())
+        prompts[program.problem_id] = prompt_tokens(critic.tokenizer, text, config.lengths.max_prompt_tokens)[0]
+    tokens = [program_tokens(critic.tokenizer, program.program, config.lengths.max_new_tokens) for _, _, program in rows]
+    logits = Scorer(critic, config.batch_size).logits([prompts[program.problem_id] for _, _, program in rows], tokens)
+    with output.partial.open("w", encoding="utf-8") as file:
+        for (_, _, program), verdict, ids, row in zip(rows, verdicts, tokens, logits, strict=True):
+            outcome = Outcome.PASSED if verdict is None or verdict.outcome is None else verdict.outcome
+            column = int(outcome) if critic.classes == 4 else int(outcome == Outcome.PASSED)
+            values = softmax(row)[:, column]
+            result = Score(
+                outcome_probabilities=tuple(float(p) for p in outcome_probabilities(row)),
+                tokens=tuple(ids),
+                token_values=tuple(round(float(v), 6) for v in values),
+            )
+            file.write(to_json_line(score_to_json(dataclasses.replace(program, tokens=None), result)))
+    output.finish({"programs": len(rows)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""The commands, as a user runs them, on a problem set that a very small model learns in seconds."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from coderl_jax.data.problems import load_problems, save_problems
+from coderl_jax.files import read_json, read_jsonl
+from coderl_jax.types import Problem, StdinTests
+from sample import critical, evaluate, generate, judge, report, score, solve
+from train import critic, finetune, repair, rl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SHAPE = "--d-model 32 --d-kv 16 --d-ff 64 --heads 2 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 290".split()
+LENGTHS = ["--max-prompt-tokens", "96", "--max-new-tokens", "32"]
+OPTIMIZER = ["--batch-size", "16", "--learning-rate", "1e-2", "--end-learning-rate", "1e-3", "--warmup-steps", "5", "--dropout", "0"]
+GENTLE = ["--batch-size", "16", "--learning-rate", "1e-3", "--end-learning-rate", "1e-4", "--warmup-steps", "2", "--dropout", "0"]
+JUDGING = ["--time-limit", "2"]
+
+
+def toy_problems() -> list[Problem]:
+    """Print a word so many times: the words are read, the count stands in the statement."""
+    problems = []
+    for i in range(12):
+        count = i % 3 + 1
+        tests = [(word, " ".join([word] * count)) for word in ("ab", "c", "xyz", "q")]
+        problems.append(
+            Problem(
+                id=f"toy/{i}",
+                statement=f"{'Print' if i < 6 else 'Write'} it {count} x.\n\n-----Examples-----\nInput\nab\nOutput\n{tests[0][1]}\n",
+                example_tests=StdinTests(inputs=(tests[0][0],), outputs=(tests[0][1],)),
+                hidden_tests=StdinTests(inputs=tuple(i for i, _ in tests[1:]), outputs=tuple(o for _, o in tests[1:])),
+                solutions=(f"w=input()\nprint(*[w]*{count})\n",),
+                difficulty="introductory" if i < 6 else "interview",
+            )
+        )
+    return problems
+
+
+def main(command, *flags):
+    command.main([str(flag) for group in flags for flag in (group if isinstance(group, list) else [group])])
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory) -> pathlib.Path:
+    """A folder in which every stage has run once."""
+    folder = tmp_path_factory.mktemp("work")
+    save_problems(folder / "problems.jsonl", toy_problems())
+    source = f"jsonl:{folder}/problems.jsonl"
+    problems = ["--problems", source]
+    validation = ["--validation", source, "--validate-every", 70]
+    main(finetune, problems, validation, SHAPE, LENGTHS, OPTIMIZER, JUDGING, "--steps", 140, "--out", folder / "warm")
+    draw = [LENGTHS, "--num-samples", 8, "--rows-per-batch", 96]
+    main(generate, "--actor", folder / "warm", problems, *draw, "--temperature", 1.1, "--out", folder / "programs.jsonl")
+    main(judge, problems, "--programs", folder / "programs.jsonl", JUDGING, "--out", folder / "verdicts.jsonl")
+    main(judge, problems, "--programs", folder / "programs.jsonl", JUDGING, "--tests", "example", "--out", folder / "example.jsonl")
+    learn = [*problems, "--verdicts", folder / "verdicts.jsonl", "--init", folder / "warm", *LENGTHS, *GENTLE, "--steps", 20]
+    main(critic, learn, "--out", folder / "critic")
+    main(critic, learn, "--classes", 2, "--out", folder / "binary")
+    main(repair, learn, "--max-prompt-tokens", 160, "--out", folder / "repair")
+    main(rl, rl_flags(folder), "--out", folder / "rl")
+    models = ["--actor", folder / "rl", "--critic", folder / "binary", "--rank-critic", folder / "critic", "--repair", folder / "repair"]
+    main(critical, models, problems, *draw, "--max-prompt-tokens", 160, JUDGING, "--out", folder / "critical.jsonl")
+    main(score, "--critic", folder / "critic", problems, "--programs", folder / "verdicts.jsonl", LENGTHS, "--out", folder / "scores.jsonl")
+    measured = [*problems, "--verdicts", folder / "verdicts.jsonl", "--example-verdicts", folder / "example.jsonl"]
+    main(evaluate, measured, "--scores", folder / "scores.jsonl", "--k", 1, 8, "--out", folder / "eval.report.json")
+    return folder
+
+
+def rl_flags(folder, rounds=6):
+    source = f"jsonl:{folder}/problems.jsonl"
+    return [
+        *["--problems", source, "--supervised", source, "--init", folder / "warm", "--critic", folder / "critic"],
+        *["--rounds", rounds, "--problems-per-round", 8, "--num-samples", 6, "--updates-per-round", 2, "--save-every", 2],
+        *["--temperature", 1.1, "--top-p", 1.0, "--validation", source, "--validate-every", 3, "--rows-per-batch", 56],
+        *[*LENGTHS, *GENTLE, *JUDGING],
+    ]  # fmt: skip
+
+
+def rows_of(path):
+    return [row for _, row in read_jsonl(path)]
+
+
+def test_cross_entropy_falls_and_validation_rises(work):
+    rows = rows_of(work / "warm" / "metrics.jsonl")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < 0.3 * losses[0]
+    assert read_json(work / "warm" / "manifest.json")["best"]["best"] > 0.5
+
+
+def test_every_run_folder_says_how_it_was_made(work):
+    for name in ("warm", "critic", "binary", "repair", "rl"):
+        manifest = read_json(work / name / "manifest.json")
+        assert manifest["finished"]
+        assert manifest["settings"] == read_json(work / name / "config.json")
+        assert manifest["inputs"]["problems"]["name"].startswith("jsonl:")
+        assert (work / name / "model" / "model.safetensors").exists()
+
+
+def test_programs_stand_in_problem_order_with_tokens_and_logprobs(work):
+    rows = rows_of(work / "programs.jsonl")
+    assert [(row["problem_id"], row["index"]) for row in rows] == [(f"toy/{i}", j) for i in range(12) for j in range(8)]
+    assert all(row["logprob"] < 0 and row["tokens"] for row in rows)
+
+
+def test_the_same_seed_gives_the_same_programs_and_another_seed_others(work, tmp_path):
+    flags = ["--actor", work / "warm", "--problems", f"jsonl:{work}/problems.jsonl", LENGTHS, "--num-samples", 8, "--rows-per-batch", 96]
+    main(generate, *flags, "--temperature", 1.1, "--out", tmp_path / "same.jsonl")
+    main(generate, *flags, "--temperature", 1.5, "--seed", 1, "--out", tmp_path / "other.jsonl")
+    assert (tmp_path / "same.jsonl").read_bytes() == (work / "programs.jsonl").read_bytes()
+    assert (tmp_path / "other.jsonl").read_bytes() != (work / "programs.jsonl").read_bytes()
+
+
+def test_the_critic_learns_to_tell_outcomes(work):
+    rows = rows_of(work / "critic" / "metrics.jsonl")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < np.log(4), "better than four equal guesses"
+
+
+def test_scores_cover_every_token_with_probabilities(work):
+    for row in rows_of(work / "scores.jsonl"):
+        assert row["classes"] == 4
+        assert sum(row["outcome_probabilities"]) == pytest.approx(1, abs=1e-4)
+        assert len(row["tokens"]) == len(row["token_values"])
+        assert all(0 <= value <= 1 for value in row["token_values"])
+
+
+def test_rl_logs_what_happened_in_every_round(work):
+    rows = rows_of(work / "rl" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(7))
+    for row in rows[1:]:
+        assert sum(row["outcomes"].values()) == pytest.approx(1)
+        assert row["kl"] >= 0
+        assert row["entropy"] > 0
+        assert {"mean_return", "rl_loss", "ce_loss", "greedy_pass", "sampled_pass", "learning_rate", "grad_norm"} <= row.keys()
+    assert [row["step"] for row in rows if "validation_pass@1" in row] == [0, 3, 6]
+    assert rows[-1]["kl"] > rows[1]["kl"]
+
+
+def test_rl_raises_the_share_of_programs_that_pass(work, tmp_path):
+    # Every greedy program passes already, so against the greedy baseline nothing is left to reward.
+    flags = [*rl_flags(work, rounds=16), "--ce-weight", 0, "--baseline", "none", "--negative-weight", 0.1]
+    main(rl, flags, "--temperature", 1.0, "--learning-rate", 3e-3, "--validate-every", 16, "--out", tmp_path / "rl")
+    rows = rows_of(tmp_path / "rl" / "metrics.jsonl")[1:]
+    first, last = (np.mean([row["sampled_pass"] for row in part]) for part in (rows[:3], rows[-3:]))
+    assert last > first + 0.1
+
+
+def test_an_interrupted_rl_run_ends_as_an_uninterrupted_one(work, tmp_path):
+    command = [sys.executable, "-m", "train.rl", *map(str, rl_flags(work)), "--out", str(tmp_path / "rl")]
+    process = subprocess.Popen(command, cwd=pathlib.Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "rl.partial" / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 4):
+        pass
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 75, said
+    assert "run the same command again" in said
+    subprocess.run(command, cwd=pathlib.Path(__file__).parents[1], check=True, stderr=subprocess.DEVNULL)
+
+    def numbers(folder):
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.jsonl")]
+
+    assert numbers(tmp_path / "rl") == numbers(work / "rl")
+    assert (tmp_path / "rl/model/model.safetensors").read_bytes() == (work / "rl/model/model.safetensors").read_bytes()
+
+
+def test_a_collapse_is_rolled_back_and_said_aloud(work, tmp_path, capsys):
+    flags = rl_flags(work, rounds=4)
+    flags[flags.index("--learning-rate") + 1] = 0.5
+    main(rl, flags, "--validate-every", 1, "--max-drop", 0.2, "--out", tmp_path / "rl")
+    rows = rows_of(tmp_path / "rl" / "metrics.jsonl")
+    assert any("rolled back, step size x 0.5" in row.get("event", "") for row in rows)
+    assert "rolled back" in capsys.readouterr().err
+    best = max(row["validation_pass@1"] for row in rows if "validation_pass@1" in row)
+    assert read_json(tmp_path / "rl" / "manifest.json")["best"]["best"] == best >= rows[0]["validation_pass@1"]
+
+
+def test_critical_sampling_writes_its_budget_and_its_funnel(work):
+    rows = rows_of(work / "critical.jsonl")
+    assert [(row["problem_id"], row["index"]) for row in rows] == [(f"toy/{i}", j) for i in range(12) for j in range(8)]
+    funnel = read_json(work / "critical.funnel.json")
+    for stage, numbers in funnel["stages"].items():
+        assert numbers["programs"] == sum(row["stage"] == stage for row in rows)
+    assert funnel["stages"]["refined"]["programs"] > 0
+
+
+def test_the_report_has_the_paper_metrics_and_the_page_stands_alone(work, tmp_path):
+    main(report, work, "--out", tmp_path / "page.html")
+    result = read_json(work / "eval.report.json")
+    verdicts = rows_of(work / "verdicts.jsonl")
+    assert result["pass@k"]["1"] == pytest.approx(np.mean([row["outcome"] == "passed" for row in verdicts]))
+    assert result["n@k"]["1@8"] >= result["pass@k"]["1"]
+    page = (tmp_path / "page.html").read_text()
+    assert "pass@1" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_solve_prints_a_program_for_a_text_file(work, tmp_path, capsys):
+    problem = tmp_path / "problem.txt"
+    problem.write_text(load_problems(f"jsonl:{work}/problems.jsonl")[1].statement)
+    main(solve, "--actor", work / "rl", "--critic", work / "binary", problem, LENGTHS, "--num-samples", 8, JUDGING)
+    said = capsys.readouterr()
+    assert "print" in said.out
+    assert "pass all 1 example tests" in said.err
+
+
+def test_a_finished_command_is_a_no_op_and_other_settings_are_refused(work, capsys):
+    flags = ["--actor", work / "warm", "--problems", f"jsonl:{work}/problems.jsonl", LENGTHS, "--num-samples", 8, "--rows-per-batch", 96]
+    before = (work / "programs.jsonl").stat().st_mtime_ns
+    main(generate, *flags, "--temperature", 1.1, "--out", work / "programs.jsonl")
+    assert (work / "programs.jsonl").stat().st_mtime_ns == before
+    with pytest.raises(SystemExit) as stop:
+        main(generate, *flags, "--temperature", 0.7, "--out", work / "programs.jsonl")
+    assert stop.value.code == 2
+    assert "temperature" in capsys.readouterr().err
+
+
+def test_a_generation_cut_short_goes_on_where_it_stopped(work, tmp_path):
+    out = tmp_path / "programs.jsonl"
+    flags = ["--actor", work / "warm", "--problems", f"jsonl:{work}/problems.jsonl", LENGTHS, "--num-samples", 8, "--rows-per-batch", 8]
+    main(generate, *flags, "--out", out)
+    whole = out.read_bytes()
+    partial = tmp_path / "programs.jsonl.partial"
+    out.rename(partial)
+    lines = whole.splitlines(keepends=True)
+    partial.write_bytes(b"".join(lines[:70]) + lines[70][:9])
+    main(generate, *flags, "--out", out)
+    assert out.read_bytes() == whole
+
+
+BAD = {
+    "missing file": (generate, ["--problems", "jsonl:/nowhere.jsonl"], "expected an existing path, got '/nowhere.jsonl'"),
+    "unknown source": (generate, ["--problems", "nosuch#test"], "nosuch"),
+    "unknown split": (generate, ["--problems", "tiny#nosuch"], "nosuch"),
+    "no model": (generate, ["--actor", "/nowhere"], "/nowhere"),
+    "no samples": (generate, ["--num-samples", "0"], "--num-samples: expected a whole number >= 1, got 0"),
+    "cold": (generate, ["--temperature", "-1"], "--temperature: expected a number >= 0, got -1.0"),
+    "unwritable": (generate, ["--out", "/proc/nowhere/x.jsonl"], "/proc/nowhere/x.jsonl"),
+    "malformed": (generate, ["--problems", "jsonl:BAD/malformed.jsonl"], "malformed.jsonl:2"),
+    "empty statement": (
+        generate,
+        ["--problems", "jsonl:BAD/empty.jsonl"],
+        "empty.jsonl:1: statement: expected a statement that is not empty",
+    ),
+    "binary for RL": (rl, ["--critic", "WORK/binary", "--init", "WORK/warm"], "expected one of 4 outcomes"),
+    "four-way for refining": (critical, ["--critic", "WORK/critic"], "expected a binary critic"),
+    "actor as critic": (score, ["--critic", "WORK/warm", "--programs", "WORK/programs.jsonl"], "critic"),
+    "nothing to practise": (rl, ["--problems", "jsonl:BAD/untested.jsonl", "--init", "WORK/warm"], "expected problems with tests"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_status_2(work, tmp_path, capsys, case):
+    (tmp_path / "malformed.jsonl").write_text('{"id": 1, "statement": "s"}\n{"id": \n')
+    (tmp_path / "empty.jsonl").write_text('{"id": 1, "statement": " "}\n')
+    (tmp_path / "untested.jsonl").write_text('{"id": 1, "statement": "s"}\n')
+    command, flags, words = BAD[case]
+    usual = {"--problems": f"jsonl:{work}/problems.jsonl", "--out": str(tmp_path / "out")}
+    if command in (generate, critical):
+        usual["--actor"] = str(work / "warm")
+    flags = [flag.replace("BAD", str(tmp_path)).replace("WORK", str(work)) for flag in flags]
+    usual |= dict(zip(flags[::2], flags[1::2], strict=True))
+    with pytest.raises(SystemExit) as stop:
+        main(command, *[word for pair in usual.items() for word in pair])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    line = said.splitlines()[-1]
+    assert words in line
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_problem_without_tests_is_named_and_left_out_of_rl(work, tmp_path, capsys):
+    problems = toy_problems()
+    mixed = [*problems[:9], Problem(id="toy/untested", statement="Anything.")]
+    save_problems(tmp_path / "mixed.jsonl", mixed)
+    flags = rl_flags(work, rounds=1)
+    flags[flags.index("--problems") + 1] = f"jsonl:{tmp_path}/mixed.jsonl"
+    main(rl, flags, "--out", tmp_path / "rl")
+    assert "1 problems without hidden tests left out: toy/untested" in capsys.readouterr().err
+
+
+def test_garbage_programs_are_judged_never_fatal(work, tmp_path):
+    garbage = ["", "\x00", "\ud800", "print(", "while True: pass", "import os; os._exit(0)", "\t" * 5000, "print(input())" * 3]
+    rows = [{"problem_id": "toy/0", "program": text} for text in garbage]
+    (tmp_path / "garbage.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = f"jsonl:{work}/problems.jsonl"
+    main(judge, "--problems", source, "--programs", tmp_path / "garbage.jsonl", "--time-limit", 1, "--out", tmp_path / "verdicts.jsonl")
+    verdicts = rows_of(tmp_path / "verdicts.jsonl")
+    assert [row["program"] for row in verdicts] == garbage
+    assert all(row["outcome"] in ("compile_error", "runtime_error", "failed_test") for row in verdicts)
+    flags = ["--verdicts", tmp_path / "verdicts.jsonl", "--init", work / "warm", *LENGTHS, *GENTLE, "--steps", 2]
+    main(critic, "--problems", source, flags, "--out", tmp_path / "critic")
+
+
+def test_every_command_has_help(capsys):
+    for command in (finetune, critic, repair, rl, generate, judge, score, critical, evaluate, report, solve):
+        with pytest.raises(SystemExit) as stop:
+            command.main(["--help"])
+        assert stop.value.code == 0
+        assert "--out" in capsys.readouterr().out or command is solve

@@ -1,0 +1,290 @@
+"""The T5 and the critic on small random weights: what may see what, and cached decoding against decoding at once."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coderl_jax.config import ModelShape
+from coderl_jax.model import layers, t5
+from coderl_jax.model.critic import Critic, critic_from_actor, critic_logits
+from coderl_jax.model.mesh import abstract_params
+from coderl_jax.model.t5 import T5, empty_cache, sequence_logits, shift_right
+
+# Longer sequences than `relative_max_distance`, so that far buckets are used too.
+TIED = ModelShape(
+    vocab_size=41, d_model=24, d_kv=6, d_ff=32, heads=4, encoder_layers=2, decoder_layers=3, relative_buckets=8, relative_max_distance=12
+)
+UNTIED = ModelShape(vocab_size=41, d_model=16, d_kv=8, d_ff=20, heads=2, encoder_layers=1, decoder_layers=2, gated=True, tied=False)
+
+logits_of = jax.jit(sequence_logits, static_argnums=0, static_argnames="dropout")
+critic_logits_of = jax.jit(critic_logits, static_argnums=0)
+
+
+@functools.cache
+def new_model(shape, kind="actor", dtype=jnp.float32):
+    """(graphdef, params) with norms and relative biases that differ from layer to layer; numpy's numbers compile nothing."""
+    graphdef, abstract = abstract_params(shape, kind, dtype)
+    rng = np.random.default_rng(7)
+
+    def fill(path, leaf):
+        centre = 1.0 if path[-1] == "scale" else 0.0
+        width = 1.0 if path[-1] in ("embedding", "output", "table") else 0.3
+        return leaf.replace(jnp.asarray((centre + width * rng.normal(size=leaf.shape)).astype(np.float32)))
+
+    return graphdef, nnx.map_state(fill, abstract)
+
+
+def batch(shape, b=3, s=17, t=15):
+    rng = np.random.default_rng(1)
+    source = rng.integers(3, shape.vocab_size, (b, s)).astype(np.int32)
+    mask = np.arange(s) < np.array([[s], [s // 2], [1]])[:b]
+    return jnp.asarray(source), jnp.asarray(mask), jnp.asarray(rng.integers(3, shape.vocab_size, (b, t)).astype(np.int32))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def cached_states(graphdef, params, source, mask, read):
+    """Decoder states [p n t d] of what the rows read, one position at a time."""
+    p, n, t = read.shape
+    model = nnx.merge(graphdef, params)
+    cross = model.cross_keys_values(model.encode(source, mask))
+
+    def step(cache, now):
+        state, cache = model.decode_step(now[1], now[0], cache, cross, mask)
+        return cache, state
+
+    cache = empty_cache(model.shape, p, n, t, model.dtype)
+    _, states = jax.lax.scan(step, cache, (jnp.arange(t), jnp.moveaxis(read, 2, 0)))
+    return jnp.moveaxis(states, 0, 2)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def states_at_once(graphdef, params, source, mask, read):
+    """Decoder states [b t d] of what the rows read, all positions together."""
+    model = nnx.merge(graphdef, params)
+    return model.decode(read, model.encode(source, mask), mask)
+
+
+@pytest.mark.parametrize("shape", [TIED, UNTIED], ids=["relu_tied", "gated_untied"])
+def test_cached_decoding_equals_decoding_at_once_at_every_position(shape):
+    graphdef, params = new_model(shape)
+    source, mask, _ = batch(shape)
+    read = jnp.asarray(np.random.default_rng(2).integers(0, shape.vocab_size, (3, 4, 15)).astype(np.int32))
+    cached = cached_states(graphdef, params, source, mask, read)
+    for sample in range(4):
+        at_once = states_at_once(graphdef, params, source, mask, read[:, sample])
+        np.testing.assert_allclose(cached[:, sample], at_once, atol=2e-5, rtol=2e-5)
+
+
+def test_cached_decoding_writes_only_the_position_at_hand():
+    graphdef, params = new_model(TIED)
+    source, mask, _ = batch(TIED)
+
+    @jax.jit
+    def one_step(params):
+        model = nnx.merge(graphdef, params)
+        cross = model.cross_keys_values(model.encode(source, mask))
+        before = empty_cache(TIED, 3, 2, 9, jnp.float32)
+        return model.decode_step(jnp.ones((3, 2), jnp.int32), jnp.int32(4), before, cross, mask)[1]
+
+    after = one_step(params)
+    for layer in (*after.keys, *after.values):
+        written = np.any(np.asarray(layer) != 0, axis=(0, 1, 2, 4))
+        assert written.tolist() == [False] * 4 + [True] + [False] * 4
+
+
+def test_target_token_changes_only_later_logits():
+    graphdef, params = new_model(TIED)
+    source, mask, target = batch(TIED)
+    changed = target.at[:, 6].set(target[:, 6] % 30 + 4)
+    before, after = (logits_of(graphdef, params, source, mask, each) for each in (target, changed))
+    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    assert np.all(np.any(np.asarray(before[:, 7:] != after[:, 7:]), axis=-1))
+
+
+def test_critic_at_a_token_has_not_seen_the_token():
+    graphdef, params = new_model(TIED, "critic")
+    source, mask, target = batch(TIED)
+    changed = target.at[:, 6].set(target[:, 6] % 30 + 4)
+    before, after = (critic_logits_of(graphdef, params, source, mask, each) for each in (target, changed))
+    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    assert np.all(np.any(np.asarray(before[:, 7:] != after[:, 7:]), axis=-1))
+
+
+def test_source_padding_changes_nothing():
+    graphdef, params = new_model(TIED)
+    source, mask, target = batch(TIED)
+    plain = logits_of(graphdef, params, source, mask, target)
+    garbage = jnp.where(mask, source, 9)
+    longer = jnp.pad(garbage, ((0, 0), (0, 5)), constant_values=8), jnp.pad(mask, ((0, 0), (0, 5)))
+    np.testing.assert_allclose(plain, logits_of(graphdef, params, *longer, target), atol=1e-5, rtol=1e-5)
+    alone = logits_of(graphdef, params, source[1:2, :8], mask[1:2, :8], target[1:2])
+    np.testing.assert_allclose(plain[1:2], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_samples_of_one_problem_do_not_see_each_other():
+    graphdef, params = new_model(TIED)
+    source, mask, _ = batch(TIED)
+    read = jnp.asarray(np.random.default_rng(3).integers(3, 41, (3, 2, 6)).astype(np.int32))
+    before = cached_states(graphdef, params, source, mask, read)
+    after = cached_states(graphdef, params, source, mask, read.at[:, 1].set(5))
+    np.testing.assert_array_equal(before[:, 0], after[:, 0])
+    assert np.any(np.asarray(before[:, 1] != after[:, 1]))
+
+
+def test_empty_source_gives_finite_logits_and_gradients():
+    graphdef, params = new_model(TIED)
+    source, mask, target = batch(TIED)
+
+    def total(params):
+        return jnp.sum(sequence_logits(graphdef, params, source, jnp.zeros_like(mask), target) ** 2)
+
+    gradient = jax.jit(jax.grad(total))(params)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))
+
+
+def test_decoder_reads_the_start_id_then_the_target_without_its_last_token():
+    np.testing.assert_array_equal(shift_right(jnp.array([[7, 8, 2], [9, 2, 0]], jnp.int32)), [[0, 7, 8], [0, 9, 2]])
+
+
+def test_relative_buckets_by_hand():
+    # 8 buckets, 4 a direction: 0 and 1 have their own, 2..11 are log-spaced over two, all from 12 on share the last:
+    # 2 + floor(2 * log(d / 2) / log(12 / 2)) is 2 for d = 2, 3, 4 and 3 from d = 5 on (log 2.5 / log 6 = 0.511).
+    distance = jnp.array([0, -1, -2, -4, -5, -12, -100, 1, 2, 4, 5, 100])
+    both = layers.relative_bucket(distance, bidirectional=True, buckets=8, max_distance=12)
+    assert both.tolist() == [0, 1, 2, 2, 3, 3, 3, 5, 6, 6, 7, 7]
+    # One direction has all 8: own buckets up to 3, then 4 + floor(4 * log(d / 4) / log 3): 5 -> 4, 6 -> 5, 8 -> 6, 11 -> 7.
+    causal = layers.relative_bucket(jnp.array([3, 0, -3, -5, -6, -8, -11, -50]), bidirectional=False, buckets=8, max_distance=12)
+    assert causal.tolist() == [0, 0, 3, 4, 5, 6, 7, 7]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.booleans(), st.sampled_from([8, 12, 32, 64]), st.sampled_from([48, 128, 300]))
+def test_relative_buckets_grow_with_distance_and_stay_in_the_table(bidirectional, buckets, max_distance):
+    distance = jnp.arange(0, -400, -1)
+    back = np.asarray(layers.relative_bucket(distance, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance))
+    ahead = np.asarray(layers.relative_bucket(-distance, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance))
+    last = (buckets // 2 if bidirectional else buckets) - 1
+    assert back[0] == 0
+    assert np.all(np.diff(back) >= 0)
+    assert np.all(back[max_distance:] == last)
+    assert np.all(ahead[1:] == back[1:] + buckets // 2) if bidirectional else np.all(ahead == 0)
+
+
+def test_attention_of_one_query_equals_numpy():
+    shape = ModelShape(d_model=6, d_kv=3, heads=2, vocab_size=5)
+    attention = layers.Attention(shape, nnx.Rngs(0))
+    x = np.random.default_rng(0).normal(size=(1, 4, 6)).astype(np.float32)
+    mask = np.array([True, True, False, True])
+    bias = np.random.default_rng(1).normal(size=(2, 1, 4)).astype(np.float32)
+    ours = attention.attend(
+        attention.queries(jnp.asarray(x[:, :1])),
+        *attention.keys_values(jnp.asarray(x)),
+        jnp.asarray(mask)[None, None, None],
+        jnp.asarray(bias),
+    )
+    q, k, v, o = (np.asarray(w[...]) for w in (attention.q, attention.k, attention.v, attention.o))
+    expected = np.zeros(6)
+    for head in range(2):
+        scores = (x[0] @ k[:, head]) @ (x[0, 0] @ q[:, head]) + bias[head, 0]  # not divided by sqrt(d_kv)
+        weights = np.where(mask, np.exp(scores), 0.0)
+        expected += (weights / weights.sum()) @ (x[0] @ v[:, head]) @ o[head]
+    np.testing.assert_allclose(ours[0, 0], expected, atol=1e-5)
+
+
+def test_norm_divides_by_the_root_mean_square_and_keeps_the_mean():
+    norm = layers.RMSNorm(ModelShape(d_model=4, vocab_size=5))
+    norm.scale[...] = jnp.array([1.0, 2.0, 1.0, 1.0])
+    # Mean square of (1, 1, 5, 3) is 9.
+    np.testing.assert_allclose(norm(jnp.array([1.0, 1.0, 5.0, 3.0])), [1 / 3, 2 / 3, 5 / 3, 1.0], rtol=1e-6)
+
+
+def test_dropout_zeroes_its_share_and_scales_the_rest():
+    x = jnp.full((200, 200), 3.0)
+    dropped = np.asarray(layers.Dropout(0.25, jax.random.key(0))(x))
+    assert set(np.unique(dropped).tolist()) == {0.0, 4.0}
+    assert abs(np.mean(dropped == 0) - 0.25) < 5 * math.sqrt(0.25 * 0.75 / x.size)
+
+
+def test_dropout_differs_by_place_and_key_and_is_off_without_key():
+    graphdef, params = new_model(TIED)
+    source, mask, target = batch(TIED)
+    plain = logits_of(graphdef, params, source, mask, target)
+    np.testing.assert_array_equal(plain, logits_of(graphdef, params, source, mask, target, dropout=0.3))
+    np.testing.assert_array_equal(plain, logits_of(graphdef, params, source, mask, target, dropout=0.0, key=jax.random.key(1)))
+    one, again, other = (logits_of(graphdef, params, source, mask, target, dropout=0.3, key=jax.random.key(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.all(np.any(np.asarray(one != other), axis=-1))
+    assert np.all(np.any(np.asarray(one != plain), axis=-1))
+    drop, x = layers.Dropout(0.5, jax.random.key(3)), jnp.ones(64)
+    masks = {tuple(np.asarray(drop.at(place).at(layer)(x)).tolist()) for place in range(6) for layer in range(4)}
+    assert len(masks) == 24
+
+
+def test_rematerialised_layers_give_the_same_gradient_with_dropout(monkeypatch):
+    graphdef, params = new_model(TIED)
+    source, mask, target = batch(TIED)
+
+    def gradient():
+        def loss(params):
+            logits = sequence_logits(graphdef, params, source, mask, target, dropout=0.2, key=jax.random.key(4, impl="rbg"))
+            return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], -1))
+
+        return jax.jit(jax.grad(loss))(params)
+
+    kept = gradient()
+    monkeypatch.setattr(t5, "REMATERIALISE_FROM", 1)
+    for ours, again in zip(jax.tree.leaves(kept), jax.tree.leaves(gradient()), strict=True):
+        np.testing.assert_allclose(ours, again, atol=1e-6, rtol=1e-4)
+
+
+def test_every_parameter_gets_a_gradient():
+    for shape in (TIED, UNTIED):
+        graphdef, params = new_model(shape)
+        source, mask, target = batch(shape)
+        gradient = jax.jit(jax.grad(lambda p, g=graphdef, x=(source, mask, target): jnp.sum(sequence_logits(g, p, *x)[..., :3] ** 2)))(
+            params
+        )
+        for path, leaf in nnx.to_flat_state(gradient):
+            assert float(jnp.max(jnp.abs(leaf[...]))) > 1e-6, path
+
+
+def test_bfloat16_computes_close_to_float32_and_gives_float32_logits():
+    graphdef, params = new_model(TIED)
+    low, _ = new_model(TIED, dtype=jnp.bfloat16)
+    source, mask, target = batch(TIED)
+    exact, rough = logits_of(graphdef, params, source, mask, target), logits_of(low, params, source, mask, target)
+    assert rough.dtype == jnp.float32
+    assert float(jnp.mean(jnp.abs(exact - rough))) < 0.03 * float(jnp.std(exact))
+    read = jnp.broadcast_to(shift_right(target)[:, None], (3, 2, 15))
+    cached = cached_states(low, params, source, mask, read)[:, 0].astype(jnp.float32)
+    at_once = states_at_once(graphdef, params, source, mask, shift_right(target))
+    assert float(jnp.mean(jnp.abs(cached - at_once))) < 0.03 * float(jnp.std(at_once))
+
+
+def test_critic_head_reads_scaled_states_of_the_actors_body():
+    actor_graphdef, actor = new_model(TIED)
+    graphdef, params = critic_from_actor(TIED, actor, jax.random.key(5))
+    assert graphdef == nnx.graphdef(Critic(T5(TIED, rngs=nnx.Rngs(1)), rngs=nnx.Rngs(2)))
+    params["head"]["hidden_bias"][...] = jnp.linspace(-1.0, 1.0, 128)
+    params["head"]["classes_bias"][...] = jnp.arange(4.0)
+    source, mask, target = batch(TIED)
+    states = np.asarray(states_at_once(actor_graphdef, actor, source, mask, shift_right(target))) * 24**-0.5
+    w1, b1, w2, b2 = (np.asarray(params["head"][name][...]) for name in ("hidden", "hidden_bias", "classes", "classes_bias"))
+    expected = np.maximum(states @ w1 + b1, 0.0) @ w2 + b2
+    np.testing.assert_allclose(critic_logits_of(graphdef, params, source, mask, target), expected, atol=1e-5)
+
+
+def test_fresh_heads_differ_by_key_and_the_body_stays_the_actors():
+    _, actor = new_model(TIED)
+    _, one = critic_from_actor(TIED, actor, jax.random.key(1))
+    _, two = critic_from_actor(TIED, actor, jax.random.key(2))
+    assert not np.array_equal(one["head"]["hidden"][...], two["head"]["hidden"][...])
+    for ours, theirs in zip(jax.tree.leaves(actor), jax.tree.leaves(one["body"]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,164 @@
+"""The sampler on a small random model: against the model run plainly, and alone against in company."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from coderl_jax.config import Lengths, ModelShape, Sampling
+from coderl_jax.data.tokenizer import train_tokenizer
+from coderl_jax.model.mesh import abstract_params
+from coderl_jax.model.t5 import sequence_logits
+from coderl_jax.objectives.losses import token_logprobs
+from coderl_jax.rollout.filters import filtered_probabilities
+from coderl_jax.rollout.sampler import Request, Sampler
+
+SHAPE = ModelShape(vocab_size=264, d_model=16, d_kv=8, d_ff=24, heads=2, encoder_layers=1, decoder_layers=2)
+LENGTHS = Lengths(max_prompt_tokens=40, max_new_tokens=12)
+PROMPTS = {"a": (1, 70, 71, 2), "b": (1, 90, 80, 75, 66, 2), "c": (1, 100, 2), "d": (1, 61, 62, 63, 64, 65, 66, 67, 2)}
+
+
+@functools.cache
+def tokenizer():
+    return train_tokenizer(["print(1)"], 264)
+
+
+@functools.cache
+def model():
+    """Random parameters, the output made sharp enough that some tokens are likely. The end token looks like one of them."""
+    graphdef, abstract = abstract_params(SHAPE, "actor")
+    rng = np.random.default_rng(3)
+
+    def fill(path, leaf):
+        if path[-1] == "scale":
+            return leaf.replace(jnp.ones(leaf.shape))
+        values = rng.normal(size=leaf.shape) * (2.0 if path[-1] == "embedding" else 0.4)
+        if path[-1] == "embedding":
+            values[tokenizer().eos] = 1.02 * values[74]
+        return leaf.replace(jnp.asarray(values.astype(np.float32)))
+
+    return graphdef, nnx.map_state(fill, abstract)
+
+
+@functools.cache
+def sampler(temperature=1.0, top_p=1.0, top_k=0, rows=16, new_tokens=12):
+    graphdef, _ = model()
+    sampling = Sampling(num_samples=4, temperature=temperature, top_p=top_p, top_k=top_k, rows_per_batch=rows)
+    return Sampler(graphdef, SHAPE, tokenizer(), Lengths(max_prompt_tokens=40, max_new_tokens=new_tokens), sampling)
+
+
+def request(name, count=4, first_index=0, prefixes=None):
+    return Request(problem_id=name, prompt=PROMPTS[name], prefixes=prefixes or ((),) * count, first_index=first_index)
+
+
+def drawn(requests, seed=0, temperatures=None, **settings):
+    """Problem id and index -> program."""
+    _, params = model()
+    batches = sampler(**settings).sample(params, requests, seed, temperatures)
+    return {(program.problem_id, program.index): program for _, programs in batches for program in programs}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def plain_logits(graphdef, params, source, target):
+    return sequence_logits(graphdef, params, source, jnp.ones(source.shape, bool), target)
+
+
+def uncached_logits(name, tokens):
+    """Logits [t + 1, v] of every token of a program and of the one after it, by the model run at once."""
+    graphdef, params = model()
+    target = np.zeros((1, 16), np.int32)
+    target[0, : len(tokens)] = tokens
+    return np.asarray(plain_logits(graphdef, params, jnp.asarray([PROMPTS[name]]), jnp.asarray(target)))[0, : len(tokens) + 1]
+
+
+def test_logprobs_are_those_of_the_uncached_model_without_filter_or_temperature():
+    programs = drawn([request("a"), request("b"), request("d")], temperature=1.3, top_p=0.9)
+    for (name, _), program in programs.items():
+        logits = uncached_logits(name, program.tokens)[: len(program.tokens)]
+        expected = token_logprobs(jnp.asarray(logits)[None], jnp.asarray([program.tokens]))
+        assert program.logprob == pytest.approx(float(expected.sum()), abs=1e-4)
+
+
+def test_greedy_programs_take_the_uncached_models_best_token_at_every_step():
+    for (name, _), program in drawn([request(name, 1) for name in PROMPTS], temperature=0.0).items():
+        best = uncached_logits(name, program.tokens).argmax(axis=-1)
+        assert program.tokens == tuple(best[: len(program.tokens)])
+
+
+def test_a_program_does_not_change_with_who_shares_the_batch():
+    alone = drawn([request("a")])
+    company = drawn([request("c"), request("a"), request("b")])
+    reverse = drawn([request("b"), request("a")])
+    for index in range(4):
+        key = ("a", index)
+        assert alone[key] == company[key] == reverse[key]
+
+
+def test_random_numbers_depend_on_seed_problem_and_index():
+    programs = drawn([request("a")])
+    assert len({program.tokens for program in programs.values()}) == 4
+    assert {key: p.tokens for key, p in drawn([request("a")], seed=1).items()} != {key: p.tokens for key, p in programs.items()}
+    renamed = [Request(problem_id="other", prompt=PROMPTS["a"], prefixes=((),) * 4)]
+    assert [p.tokens for p in drawn(renamed).values()] != [p.tokens for p in programs.values()]
+
+
+def test_samples_that_share_an_encoding_equal_samples_that_are_asked_for_one_by_one():
+    together = drawn([request("a", 4), request("b", 4)])
+    for name in ("a", "b"):
+        for index in range(4):
+            single = drawn([request(name, 1, first_index=index)])[name, index]
+            assert single.tokens == together[name, index].tokens
+            assert single.logprob == pytest.approx(together[name, index].logprob, abs=1e-4)
+
+
+def test_more_samples_than_a_batch_has_rows_are_the_same_samples():
+    assert {k: p.tokens for k, p in drawn([request("a", 10)], rows=4).items()} == {
+        k: p.tokens for k, p in drawn([request("a", 10)], rows=16).items()
+    }
+
+
+def test_a_prefix_is_forced_and_its_continuation_is_the_models():
+    start = (80, 81, 82)
+    program = drawn([request("a", prefixes=(start, ()))], temperature=0.0)["a", 0]
+    assert program.tokens[:3] == start
+    best = uncached_logits("a", program.tokens).argmax(axis=-1)
+    assert program.tokens[3:] == tuple(best[3 : len(program.tokens)])
+
+
+def test_programs_end_with_the_end_token_or_at_the_limit():
+    programs = drawn([request(name, 16) for name in PROMPTS], rows=64)
+    ended = [program for program in programs.values() if program.tokens[-1] == tokenizer().eos]
+    assert 0 < len(ended) < len(programs), "the random model should do both"
+    for program in programs.values():
+        assert tokenizer().eos not in program.tokens[:-1]
+        assert len(program.tokens) <= 12
+        assert program in ended or len(program.tokens) == 12
+        assert program.program == tokenizer().decode(list(program.tokens))
+
+
+def test_a_greedy_sample_among_drawn_ones_is_the_greedy_program():
+    greedy = drawn([request("a", 1)], temperature=0.0)["a", 0]
+    mixed = drawn([request("a", 4)], temperatures=(0.0, 1.0, 1.0, 1.0))
+    assert mixed["a", 0].tokens == greedy.tokens
+    assert mixed["a", 1].tokens == drawn([request("a", 4)])["a", 1].tokens
+
+
+@pytest.mark.parametrize(("temperature", "top_p", "top_k"), [(1.0, 1.0, 0), (0.7, 0.9, 0), (1.5, 1.0, 5)])
+def test_first_tokens_are_as_frequent_as_the_filtered_distribution_says(temperature, top_p, top_k):
+    count = 4096
+    settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "rows": count, "new_tokens": 1}
+    programs = drawn([request("b", count)], **settings)
+    observed = np.bincount([program.tokens[0] for program in programs.values()], minlength=SHAPE.vocab_size)
+    logits = jnp.asarray(uncached_logits("b", ())[0])
+    expected = count * np.asarray(filtered_probabilities(logits, jnp.float32(temperature), top_k, top_p), np.float64)
+    assert observed[expected == 0].sum() == 0
+    common = expected >= 5
+    cells = np.append(observed[common], observed[~common].sum()), np.append(expected[common], expected[~common].sum())
+    kept = cells[1] > 0
+    chi_square = np.sum((cells[0][kept] - cells[1][kept]) ** 2 / cells[1][kept])
+    freedom = kept.sum() - 1
+    assert freedom >= 3, "a distribution worth testing"
+    assert chi_square < freedom + 5 * np.sqrt(2 * freedom)

@@ -1,0 +1,1 @@
+"""Entry points that train: `python -m train.finetune`, `train.critic`, `train.rl`, `train.repair`."""

@@ -1,0 +1,66 @@
+"""Critic: learn to tell a program's outcome from problem and program (CodeRL section 3.3.2, Eq. 9).
+
+python -m train.critic --problems tiny#train --verdicts verdicts.jsonl --init runs/warm --out runs/critic
+python -m train.critic ... --classes 2 --out runs/binary        # failed or passed: cuts programs in critical sampling
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from coderl_jax import cli
+from coderl_jax.stages import CriticConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(CriticConfig, train_critic, argv)
+
+
+def train_critic(config: CriticConfig) -> None:
+    """Train on judged programs and reference solutions, measure on problems held out, write the run folder."""
+    import jax
+
+    from coderl_jax.data.batches import BatchStream
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.files import open_output
+    from coderl_jax.learner.fit import Fit, fit
+    from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
+    from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss
+    from coderl_jax.model.critic import critic_from_actor
+    from coderl_jax.rollout.models import TextModel, load_model
+    from train.labelled import holdout_measure, labelled_programs
+
+    problems = load_problems(config.problems)
+    start = load_model(config.init, "actor")
+    inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
+    learnt, heldout = labelled_programs(problems, config, start.tokenizer)
+    output = open_output(config.out, config, inputs, folder=True)
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    key = jax.random.key(config.seed)
+    graphdef, params = critic_from_actor(start.shape, start.params, jax.random.fold_in(key, 0))
+    model = TextModel(shape=start.shape, graphdef=graphdef, params=params, tokenizer=start.tokenizer, classes=config.classes)
+    optimizer = make_optimizer(config.optimizer)
+    loss = critic_loss(graphdef, config.optimizer.dropout, config.classes)
+
+    def labelled(batch: Any) -> CriticBatch:
+        return CriticBatch(TextBatch.of(batch), learnt.outcomes[batch.index])
+
+    plan = Fit(
+        folder=output.partial,
+        steps=config.optimizer.steps,
+        save_every=config.save_every,
+        evaluate_every=config.save_every,
+        evaluate=holdout_measure(heldout, model, config.optimizer.batch_size) if heldout.examples else None,
+        choose=None,
+        keep=lambda params: model.save(output.partial / "model", params),
+    )
+    batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
+    update, schedule = make_update(loss, optimizer), learning_rate(config.optimizer)
+    fit(init_state(params, optimizer), update, batches, labelled, jax.random.fold_in(key, 1), plan, schedule)
+    output.finish()
+
+
+if __name__ == "__main__":
+    main()

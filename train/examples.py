@@ -1,0 +1,100 @@
+"""What the training entry points share: problems and programs as token examples, and validation by running programs."""
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coderl_jax.config import Lengths, Validation
+from coderl_jax.data.batches import Example
+from coderl_jax.data.problems import load_problems, without_tests
+from coderl_jax.data.prompts import generation_prompt, program_tokens, prompt_tokens, reindent, repair_prompt
+from coderl_jax.data.tokenizer import Tokenizer
+from coderl_jax.files import UserError
+from coderl_jax.rollout.collect import passing_share, sample_and_judge
+from coderl_jax.rollout.sampler import Sampler, requests_for
+from coderl_jax.rows import read_verdicts
+from coderl_jax.sandbox import Judge
+from coderl_jax.types import Outcome, Problem
+
+
+def solution_examples(problems: Sequence[Problem], tokenizer: Tokenizer, lengths: Lengths) -> list[Example]:
+    """One example a reference solution. Problems without any, and prompts and programs that were cut, are counted aloud."""
+    examples, cut_prompts, cut_programs, without = [], 0, 0, 0
+    for problem in problems:
+        prompt, cut = prompt_tokens(tokenizer, generation_prompt(problem.public()), lengths.max_prompt_tokens)
+        cut_prompts += cut
+        without += not problem.solutions
+        for solution in problem.solutions:
+            program = program_tokens(tokenizer, reindent(solution), lengths.max_new_tokens)
+            cut_programs += program[-1] != tokenizer.eos
+            examples.append(Example(prompt, program))
+    notes = {"problems without solutions": without, "prompts cut": cut_prompts, "programs cut": cut_programs}
+    said = ", ".join(f"{count} {what}" for what, count in notes.items() if count)
+    print(f"{len(examples)} solutions of {len(problems)} problems" + (f"; {said}" if said else ""), file=sys.stderr)
+    return examples
+
+
+def repair_examples(problems: Sequence[Problem], verdicts: Sequence[str], tokenizer: Tokenizer, lengths: Lengths) -> list[Example]:
+    """One example a distinct wrong program: the repair prompt, and a right program for the same problem.
+
+    The paper's targets are reference solutions; a problem that has none takes the actor's own programs that passed. Of several,
+    the nearest by matching characters is taken: it asks for the smallest mending.
+
+    Raises:
+      UserError: no wrong program of a problem with a right one.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    rows = {(program.problem_id, program.program): verdict for path in verdicts for program, verdict in read_verdicts(path, problems)}
+    right = {problem.id: [reindent(solution) for solution in problem.solutions] for problem in problems}
+    own = {name for name, solutions in right.items() if not solutions}
+    for (name, program), verdict in rows.items():
+        if name in own and verdict.outcome == Outcome.PASSED:
+            right[name].append(program)
+    examples, cut = [], 0
+    for (name, program), verdict in rows.items():
+        if verdict.outcome in (None, Outcome.PASSED) or not right[name]:
+            continue
+        text = repair_prompt(by_id[name].public(), program, verdict.outcome, verdict.error_type, verdict.error_message)
+        prompt, was_cut = prompt_tokens(tokenizer, text, lengths.max_prompt_tokens)
+        cut += was_cut
+        target = max(right[name], key=lambda solution: difflib.SequenceMatcher(None, program, solution).ratio())  # noqa: B023
+        examples.append(Example(prompt, program_tokens(tokenizer, target, lengths.max_new_tokens)))
+    if not examples:
+        raise UserError("--verdicts: expected wrong programs of problems with right ones, got none; judge an actor's programs")
+    print(f"{len(examples)} wrong programs to mend" + (f"; {cut} prompts cut" if cut else ""), file=sys.stderr)
+    return examples
+
+
+def judgeable(problems: Sequence[Problem], source: str) -> list[Problem]:
+    """The problems with hidden tests; the others can give no reward, so they are named, counted and left out.
+
+    Raises:
+      UserError: none is left.
+    """
+    without = without_tests(problems)
+    if without:
+        names = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        print(f"{source}: {len(without)} problems without hidden tests left out: {names}", file=sys.stderr)
+    kept = [problem for problem in problems if problem.hidden_tests is not None]
+    if not kept:
+        raise UserError(f"{source}: hidden_tests: expected problems with tests, got none; rewards come from tests")
+    return kept
+
+
+def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int) -> Callable[[Any], dict[str, float]]:
+    """A function params -> {"validation_pass@1"}, the same problems and random numbers at every call.
+
+    One program a problem is greedy; more are drawn as the sampler is set.
+    """
+    problems = judgeable(load_problems(validation.validation, validation.validation_limit), validation.validation)
+    count = validation.validation_samples
+    requests, _ = requests_for([p.public() for p in problems], sampler.tokenizer, sampler.lengths, count)
+    tests = [p.hidden_tests for p in problems]
+    temperatures = [0.0] if count == 1 else None
+
+    def evaluate(params: Any) -> dict[str, float]:
+        judged = sample_and_judge(sampler, params, judge, requests, tests, seed, temperatures)
+        return {"validation_pass@1": passing_share(judged)}
+
+    return evaluate

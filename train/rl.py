@@ -1,0 +1,271 @@
+"""RL: improve an actor by the outcomes of its own programs (CodeRL section 3.3, Eq. 8, 10 and 14).
+
+    python -m train.rl --problems tiny#practice --supervised tiny#train --init runs/warm --critic runs/critic
+        --validation tiny#validation --out runs/rl
+
+A round: draw a greedy program and `--num-samples` more for each of `--problems-per-round` problems; run them; share each one's
+relative return among its tokens as the critic says; update. Round by round the log says how outcomes, returns, entropy and
+the distance from the start move. On validation a fall beyond `--max-drop` rolls back to the best parameters and lowers the
+step size.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from coderl_jax import cli
+from coderl_jax.stages import RLConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(RLConfig, reinforce, argv)
+
+
+def reinforce(config: RLConfig) -> None:
+    """Train, guard, keep the parameters that validate best, write the run folder."""
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.files import open_output
+    from coderl_jax.rollout.models import check_same_tokenizer, load_model
+    from coderl_jax.sandbox import Judge
+    from train.examples import judgeable
+
+    problems = judgeable(load_problems(config.problems, config.limit), config.problems)
+    actor = load_model(config.init, "actor")
+    critic = load_model(config.critic, "critic") if config.critic else None
+    if critic is not None:
+        check_same_tokenizer("--critic", critic, "--init", actor)
+        check_four_outcomes(config.critic, critic)
+    inputs = {
+        "problems": config.problems,
+        "init": config.init,
+        "critic": config.critic or "none",
+        "supervised": config.supervised or "none",
+    }
+    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache"))
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    with Judge(config.judging) as judge:
+        progress = Loop(config, output.partial, problems, actor, critic, judge).run()
+    output.finish({"best": dataclasses.asdict(progress)})
+
+
+def check_four_outcomes(name: str, critic: Any) -> None:
+    """Raise UserError for a binary critic: token values need the four outcomes."""
+    from coderl_jax.files import UserError
+
+    if critic.classes != 4:
+        raise UserError(f"{name}: critic: expected one of 4 outcomes, got {critic.classes}; train one with --classes 4")
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands, as its checkpoint says: `best` is the best validation pass@1, `best_round` its round."""
+
+    round: int = 0
+    best: float | None = None
+    best_round: int = 0
+    rollbacks: int = 0
+    stopped: bool = False
+
+
+class Loop:
+    """The rounds of one run."""
+
+    def __init__(self, config: RLConfig, folder: Any, problems: list, actor: Any, critic: Any, judge: Any):
+        import jax
+
+        from coderl_jax.data.batches import BatchStream
+        from coderl_jax.data.problems import load_problems
+        from coderl_jax.learner import state, steps
+        from coderl_jax.learner.checkpoint import Checkpoints
+        from coderl_jax.rollout.sampler import Sampler, requests_for
+        from train.examples import solution_examples, validator
+
+        self.config, self.folder, self.actor, self.judge = config, folder, actor, judge
+        self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
+        self.requests, cut = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1 + config.sampling.num_samples)
+        self.tests = [p.hidden_tests for p in problems]
+        print(f"{len(problems)} problems to practise on" + (f", {cut} prompts cut" if cut else ""), file=sys.stderr)
+        self.supervised = None
+        if config.supervised and config.ce_weight:
+            examples = solution_examples(load_problems(config.supervised), actor.tokenizer, config.lengths)
+            self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
+        self.evaluate = validator(config.validation, self.sampler, judge, config.seed) if config.validation.validation else None
+
+        optimizer_config = dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round)
+        optimizer = state.make_optimizer(optimizer_config)
+        self.schedule = state.learning_rate(optimizer_config)
+        rl_loss = steps.rl_loss(
+            actor.graphdef,
+            critic.graphdef if critic else None,
+            critic.params if critic else None,
+            baseline=config.baseline == "greedy",
+            negative_weight=config.negative_weight,
+        )
+        self.rl_gradient = state.make_gradient(rl_loss)
+        self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout))
+        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.ce_weight * b, rl, ce))
+        self.apply = state.make_apply(optimizer)
+        self.drift = steps.make_drift(actor.graphdef)
+        self.key = jax.random.key(config.seed)
+        self.state = state.init_state(actor.params, optimizer)
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.best = Checkpoints(folder / "best", keep=1)
+        self.progress = Progress()
+
+    def run(self) -> Progress:
+        """All rounds, or what is left of them after an interruption."""
+        from tqdm import tqdm
+
+        from coderl_jax.files import MetricsLog
+        from coderl_jax.learner.checkpoint import stop_on_sigterm
+
+        self._resume()
+        log = MetricsLog(self.folder / "metrics.jsonl", resume_at=self.progress.round + 1)
+        rounds = self.config.rounds
+        with stop_on_sigterm() as stop, tqdm(total=rounds, initial=self.progress.round, unit="round", desc="rl") as bar:
+            if self.progress.round == 0 and self.evaluate:
+                log.write(0, **self._guard(0))
+            while self.progress.round < rounds and not self.progress.stopped:
+                at = self.progress.round + 1
+                row = self._round(at)
+                if self.evaluate and (at % self.config.validation.validate_every == 0 or at == rounds):
+                    row |= self._guard(at)
+                log.write(at, **row)
+                self.progress.round = at
+                bar.update()
+                bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", best=f"{self.progress.best or 0:.3f}")
+                if stop.requested or at % self.config.save_every == 0 or at == rounds:
+                    self._save()
+                if stop.requested and at < rounds:
+                    self.close()
+                    raise cli.Preempted(f"round {at} of {rounds} is saved")
+        if not self.evaluate:
+            self.actor.save(self.folder / "model", self.state.params)
+        log.close()
+        self.close()
+        return self.progress
+
+    def close(self) -> None:
+        """Wait for checkpoints under way."""
+        self.checkpoints.close()
+        self.best.close()
+
+    def _round(self, at: int) -> dict[str, Any]:
+        """Sample, judge, update; the numbers of the round."""
+        import numpy as np
+
+        from coderl_jax.rollout import collect
+
+        config, seconds = self.config, {}
+        chosen = self._problems_of(at)
+        requests, tests = [self.requests[i] for i in chosen], [self.tests[i] for i in chosen]
+        temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
+        with _timed(seconds, "sample_and_judge"):
+            seed = collect.seed_of(config.seed, at)
+            judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
+        rollout = collect.to_rollout(requests, judged)
+        returns = collect.relative_returns(rollout, config.baseline == "greedy")
+        with _timed(seconds, "update"):
+            logged = self._update(
+                collect.deal(rollout, config.updates_per_round, config.optimizer.batch_size, config.baseline == "greedy", seed)
+            )
+        with _timed(seconds, "drift"):
+            logged |= self._drift(rollout)
+        sampled = [rows[1:] for rows in judged]
+        return {
+            **logged,
+            "mean_return": float(returns.mean()),
+            "informative": float(np.mean(returns != 0)),
+            "sampled_pass": collect.passing_share(sampled),
+            "greedy_pass": collect.passing_share([rows[:1] for rows in judged]),
+            "outcomes": collect.outcome_mix(sampled),
+            "learning_rate": float(self.schedule(int(self.state.step) - 1)) * float(self.state.step_scale),
+            "seconds": seconds,
+        }
+
+    def _update(self, batches: list) -> dict[str, float]:
+        import jax
+        import numpy as np
+
+        from coderl_jax.learner.steps import RLBatch, TextBatch
+
+        rows = []
+        for rollout, tokens in batches:
+            batch = RLBatch(TextBatch.of(rollout), rollout.outcome, rollout.baseline_outcome, np.float32(tokens))
+            key = jax.random.fold_in(self.key, self.state.step)
+            gradient, logged = self.rl_gradient(self.state.params, batch, key)
+            logged = {"rl_loss": logged["loss"]}
+            if self.supervised is not None:
+                slope, supervised = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised)), key)
+                gradient, logged = self.add(gradient, slope), {**logged, "ce_loss": supervised["loss"]}
+            self.state, applied = self.apply(self.state, gradient)
+            rows.append({**logged, **applied})
+        rows = jax.device_get(rows)
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+    def _drift(self, rollout: Any) -> dict[str, float]:
+        """KL to the start and entropy, on the first programs of the round."""
+        import jax
+
+        from coderl_jax.learner.steps import TextBatch
+
+        text = TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout)))
+        return {name: float(value) for name, value in jax.device_get(self.drift(self.state.params, self.actor.params, text)).items()}
+
+    def _problems_of(self, at: int) -> list[int]:
+        """The problems of round `at`: epoch after epoch, each in an order of its own."""
+        import numpy as np
+
+        count = len(self.requests)
+        places = range((at - 1) * self.config.problems_per_round, at * self.config.problems_per_round)
+        orders = {e: np.random.default_rng([self.config.seed, e]).permutation(count) for e in {p // count for p in places}}
+        return [int(orders[p // count][p % count]) for p in places]
+
+    def _guard(self, at: int) -> dict[str, Any]:
+        """Validate; keep what is best, roll back from what fell too far."""
+        value = self.evaluate(self.state.params)["validation_pass@1"]
+        row: dict[str, Any] = {"validation_pass@1": value}
+        progress, guard = self.progress, self.config.guard
+        if progress.best is None or value > progress.best:
+            progress.best, progress.best_round = value, at
+            self.best.save(at, self.state, {})
+            self.actor.save(self.folder / "model", self.state.params)
+        elif value < progress.best - guard.max_drop:
+            progress.rollbacks += 1
+            progress.stopped = progress.rollbacks > guard.max_rollbacks
+            scale = self.state.step_scale * guard.step_factor
+            restored, _ = self.best.restore(self.state)
+            self.state = restored._replace(step_scale=scale)
+            row["event"] = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}: " + (
+                f"rolled back, step size x {float(scale):g}" if not progress.stopped else "stopped, the best parameters are kept"
+            )
+            print(f"round {at}: {row['event']}", file=sys.stderr)
+        return row
+
+    def _save(self) -> None:
+        position = self.supervised.state() if self.supervised else None
+        self.checkpoints.save(self.progress.round, self.state, {"progress": dataclasses.asdict(self.progress), "position": position})
+
+    def _resume(self) -> None:
+        restored = self.checkpoints.restore(self.state)
+        if restored:
+            self.state, extra = restored
+            self.progress = Progress(**extra["progress"])
+            if self.supervised:
+                self.supervised.restore(extra["position"])
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - began, 3)
+
+
+if __name__ == "__main__":
+    main()
