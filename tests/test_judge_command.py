@@ -115,7 +115,7 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_row(folder, monkeypatch
 
 def test_a_cache_serves_a_second_run(folder, monkeypatch):
     first = run("--cache", "kept", out="first.jsonl")
-    monkeypatch.setattr(Judge, "_run", lambda *_: pytest.fail("a program ran again"))
+    monkeypatch.setattr(Judge, "_start", lambda *_: pytest.fail("a program ran again"))
     assert run("--cache", "kept", out="second.jsonl") == first
 
 
