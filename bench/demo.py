@@ -22,7 +22,7 @@ from typing import Literal
 
 from coderl_jax import cli
 from coderl_jax.data.problems import load_problems, save_problems
-from coderl_jax.files import read_json, write_json, write_text
+from coderl_jax.files import describe_run, read_json, write_json, write_text
 
 SHIPPED = pathlib.Path(__file__).parent / "models" / "tiny-warmstart"
 LENGTHS = "--max-prompt-tokens 256 --max-new-tokens 96"
@@ -110,10 +110,21 @@ def demo(config: DemoConfig) -> None:
     write_json(out / "rows.json", [{"name": name, "title": title} for name, (title, *_) in ROWS.items()])
     save_problems(out / "problems.jsonl", load_problems("tiny#test"))
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
-    table = result_table(out) + "\n" + clock.table()
+    table = "\n".join([_header(config), result_table(out), clock.table()])
     write_text(out / "table.txt", table)
     print(table)
     print(f"{out}/table.txt and {out}/report.html")
+
+
+def _header(config: DemoConfig) -> str:
+    """What made the table: so it can be kept as it is (bench/results)."""
+    made = describe_run(config, {})
+    return f"""\
+command   {shlex.join(made["command"])}
+finished  {made["started"]}
+commit    {made["commit"]}
+machine   {made["platform"]}, Python {made["python"]}, jax {made["versions"]["jax"]}
+"""
 
 
 def _row(name: str, against: str | None, actor: str) -> list[str]:

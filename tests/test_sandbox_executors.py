@@ -1,6 +1,7 @@
 """The judge on executors of the caller's: processes of this machine, and a Dask cluster."""
 
 import concurrent.futures
+import multiprocessing
 import os
 import signal
 import time
@@ -36,7 +37,8 @@ def own():
 
 
 def test_processes_give_the_verdicts_that_threads_give(own):
-    with concurrent.futures.ProcessPoolExecutor(2) as executor, Judge(SETTINGS, executor=executor) as judge:
+    fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=fresh) as executor, Judge(SETTINGS, executor=executor) as judge:
         assert _verdicts(judge) == own
         assert set(judge.layers()) >= {"seccomp", "landlock", "rlimits"}
 
