@@ -124,7 +124,8 @@ def compile_program(job: dict[str, Any], channel: Channel) -> types.CodeType | N
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError) as error:
         line = error.lineno if isinstance(error, SyntaxError) else None
         message = (error.msg if isinstance(error, SyntaxError) else str(error)) or ""
-        channel.send("compile_error", type(error).__name__, message[:MESSAGE_LIMIT], channel.program_line(line))
+        name = "SyntaxError" if type(error) is ValueError else type(error).__name__  # null bytes, before Python 3.11.4
+        channel.send("compile_error", name, message[:MESSAGE_LIMIT], channel.program_line(line))
         return None
     channel.write(_COMPILED)
     return code
