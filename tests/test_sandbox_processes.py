@@ -1,5 +1,6 @@
 """The judge's processes: lost workers are replaced, nothing is left behind, and waiting for a processor costs a program no time."""
 
+import math
 import os
 import pathlib
 import signal
@@ -141,3 +142,26 @@ def test_time_spent_waiting_for_a_processor_does_not_count(monkeypatch):
     clock.processes[0].seconds = 1000.0
     now[0] = 105.0 + 41.0
     assert clock.remaining() < 0  # ten limits on the wall end it whatever it waited
+
+
+def test_a_program_that_ends_late_but_fairly_is_not_failed_in_the_moment_of_its_end(monkeypatch):
+    """Its process is gone, the news of its end not yet heard: how long it waited can no longer be read."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = Clock([Waiting(math.inf)], 4.0)
+    now[0] = 5.0
+    assert clock.remaining() > 0
+    clock.restart(4.0)  # what was lost is not taken for a wait before the next test
+    clock.processes[0].seconds = 1.0
+    now[0] = 9.5
+    assert clock.remaining() == pytest.approx(0.5)
+
+
+def test_a_process_that_is_gone_has_waited_for_ever():
+    child = subprocess.Popen(["sleep", "60"])
+    process = Process(child.pid, os.pidfd_open(child.pid), os.open(os.devnull, os.O_RDONLY))
+    assert process.waited() < 60
+    child.kill()
+    child.wait()
+    assert process.waited() == math.inf
+    process.close()

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 import os
 import pathlib
 import select
@@ -83,17 +84,21 @@ class Process:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def waited(self) -> float:
-        """Seconds that its busiest thread has spent in the kernel's run queue, ready but without a processor."""
-        try:
-            with open(f"/proc/self/fdinfo/{self._pidfd}") as file:
-                outside = next(line.split()[1] for line in file if line.startswith("Pid:"))
-            waits = []
+        """Seconds that its busiest thread has spent in the kernel's run queue, ready but without a processor.
+
+        Infinite once the process is gone: how long it waited is lost then, and news of its end is on the way.
+        """
+        waits, outside = [0], self._number_outside()
+        with contextlib.suppress(OSError):
             for thread in os.listdir(f"/proc/{outside}/task"):
-                with open(f"/proc/{outside}/task/{thread}/schedstat") as file:
+                with contextlib.suppress(OSError), open(f"/proc/{outside}/task/{thread}/schedstat") as file:  # a thread may have ended
                     waits.append(int(file.read().split()[1]))
-        except (OSError, StopIteration):
-            return 0.0
-        return max(waits, default=0) * 1e-9
+        return math.inf if self._number_outside() == -1 else max(waits) * 1e-9
+
+    def _number_outside(self) -> int:
+        """The process id in our own namespace, -1 once the process is gone."""
+        with open(f"/proc/self/fdinfo/{self._pidfd}") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
 
     def close(self) -> None:
         """Give back the descriptors."""

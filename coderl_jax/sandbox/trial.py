@@ -62,8 +62,8 @@ class Clock:
     def restart(self, limit: float) -> None:
         """Begin the next test."""
         now = time.monotonic()
-        if now - self._sampled > _SAMPLE:
-            self._waited_before, self._sampled = self._waited(), now
+        if now - self._sampled > _SAMPLE and (waited := self._waited()) < math.inf:
+            self._waited_before, self._sampled = waited, now
         self._start, self.limit = now, limit
 
     def _waited(self) -> float:
