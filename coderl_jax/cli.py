@@ -63,4 +63,5 @@ def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:
             raise
         words = re.sub(r"[^\x20-\x7e]+", " ", complaint.getvalue().replace("\n", " "))  # tyro draws a box around it
         words = re.sub(r"\s*[-─]{3,}\s*|For full helptext.*$", " ", words)
-        raise UserError(f"flags: expected those of --help, got: {' '.join(words.split())}; see --help") from None
+        words = re.sub(r"\b(\w[\w ]+?):? +\1\b", r"\1", " ".join(words.split()))  # and says some things twice
+        raise UserError(f"flags: expected those of --help, got: {words}; see --help") from None

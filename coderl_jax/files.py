@@ -58,7 +58,7 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
             for number, raw in enumerate(file, start=1):
                 place = f"{path}:{number}"
                 try:
-                    line = raw.decode("utf-8").strip()
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                     row = json.loads(line) if line else None
                 except UnicodeDecodeError as error:
                     raise UserError(f"{place}: line: expected UTF-8, got byte {raw[error.start]:#04x}; re-encode the file") from None
@@ -96,9 +96,15 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path}: output: expected a writable place, got {error.strerror or error}; choose another") from None
+        raise UserError(f"{path}: output: expected a writable place, got {_why(error)}; choose another") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _why(error: OSError) -> str:
+    """What the system says, or what it means where it says little."""
+    return "a file where a folder is needed" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -222,6 +228,7 @@ class Output:
         finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         write_json(manifest_path, {**manifest, "finished": finished, **(extra or {})})
         os.replace(self.partial, self.path)
+        print(f"wrote {self.path}", file=sys.stderr)
 
 
 def keep_rows(path: pathlib.Path, usable: Callable[[int], int]) -> int:
@@ -260,6 +267,8 @@ def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: boo
         if not os.access(final.parent, os.W_OK):
             raise PermissionError(13, "Permission denied")
         for found in (final, partial):
+            if found == partial and _holds_nothing(partial, _manifest_path(partial, final)):
+                remove(partial)  # of a command that was refused before it did anything
             if found.exists():
                 _check_same_work(found, final, manifest, ignore)
                 return Output(final, partial, resumed=found == partial, finished=found == final)
@@ -270,12 +279,20 @@ def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: boo
             partial.touch()
         write_json(_manifest_path(partial, final), manifest)
     except OSError as error:
-        raise UserError(f"{path}: --out: expected a writable place, got {error.strerror or error}; choose another") from None
+        raise UserError(f"{path}: --out: expected a writable place, got {_why(error)}; choose another") from None
     return Output(final, partial, resumed=False, finished=False)
 
 
 def _manifest_path(found: pathlib.Path, final: pathlib.Path) -> pathlib.Path:
     return found / "manifest.json" if found.is_dir() else final.with_name(final.name + ".manifest.json")
+
+
+def _holds_nothing(partial: pathlib.Path, manifest: pathlib.Path) -> bool:
+    """Whether an output was begun by us and nothing has been written to it."""
+    if not manifest.exists() or not partial.exists():
+        return False
+    files = [path for path in partial.rglob("*") if path.is_file()] if partial.is_dir() else [partial]
+    return not any(path.stat().st_size for path in files if path.name not in ("manifest.json", "config.json"))
 
 
 def _check_same_work(found: pathlib.Path, final: pathlib.Path, new: dict[str, Any], ignore: tuple[str, ...]) -> None:

@@ -42,6 +42,9 @@ class FinetuneConfig:
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
 
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CriticConfig:
@@ -91,6 +94,7 @@ class RepairConfig:
     optimizer: Optimizer = Optimizer()
 
     def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "save_every")
         expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
 
 

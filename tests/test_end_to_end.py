@@ -241,6 +241,7 @@ BAD = {
     "unknown split": (generate, ["--problems", "tiny#nosuch"], "nosuch"),
     "no model": (generate, ["--actor", "/nowhere"], "/nowhere"),
     "no samples": (generate, ["--num-samples", "0"], "--num-samples: expected a whole number >= 1, got 0"),
+    "no checkpoint": (rl, ["--save-every", "0", "--init", "WORK/warm"], "--save-every: expected a whole number >= 1, got 0"),
     "cold": (generate, ["--temperature", "-1"], "--temperature: expected a number >= 0, got -1.0"),
     "unwritable": (generate, ["--out", "/proc/nowhere/x.jsonl"], "/proc/nowhere/x.jsonl"),
     "malformed": (generate, ["--problems", "jsonl:BAD/malformed.jsonl"], "malformed.jsonl:2"),

@@ -19,6 +19,7 @@ from coderl_jax.files import (
     sha256,
     to_json_line,
     write_jsonl,
+    write_text,
 )
 from coderl_jax.stages import GenerateConfig, SolveConfig
 
@@ -57,6 +58,11 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path, content, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_mark_of_byte_order_is_no_part_of_the_first_line(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
+    assert [row for _, row in read_jsonl(tmp_path / "x.jsonl")] == [{"a": 1}]
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
@@ -86,7 +92,8 @@ def test_an_output_is_resumed_then_finished_then_recognised(tmp_path):
 def test_other_settings_or_inputs_are_refused_by_name(tmp_path):
     out, data = str(tmp_path / "run"), tmp_path / "data.jsonl"
     data.write_text("{}\n")
-    open_output(out, Settings(out), {"data": str(data)}, folder=True)
+    begun = open_output(out, Settings(out), {"data": str(data)}, folder=True)
+    (begun.partial / "metrics.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(UserError, match="steps: expected 3 as when it was made, got 4"):
         open_output(out, Settings(out, steps=4), {"data": str(data)}, folder=True)
     data.write_text("{} \n")
@@ -94,9 +101,18 @@ def test_other_settings_or_inputs_are_refused_by_name(tmp_path):
         open_output(out, Settings(out), {"data": str(data)}, folder=True)
 
 
+def test_an_output_to_which_nothing_was_written_stands_in_nobodys_way(tmp_path):
+    for out, folder in ((str(tmp_path / "run"), True), (str(tmp_path / "rows.jsonl"), False)):
+        open_output(out, Settings(out), {}, folder=folder)
+        again = open_output(out, Settings(out, steps=4), {}, folder=folder)
+        assert not again.resumed
+        assert not again.finished
+
+
 def test_a_setting_that_changes_no_result_may_differ(tmp_path):
     out = str(tmp_path / "run")
-    open_output(out, Settings(out), {}, folder=True)
+    begun = open_output(out, Settings(out), {}, folder=True)
+    (begun.partial / "metrics.jsonl").write_text('{"step": 1}\n')
     more = Settings(out, judging=Judging(workers=5))
     assert open_output(out, more, {}, folder=True, ignore=("out", "judging.workers")).resumed
     with pytest.raises(UserError, match=r"judging.workers: expected 2 as when it was made, got 5"):
@@ -110,6 +126,8 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--out: expected a writable place"):
         open_output(str(tmp_path / "file" / "below"), Settings("x"), {}, folder=True)
+    with pytest.raises(UserError, match="output: expected a writable place, got a file where a folder is needed"):
+        write_text(tmp_path / "file" / "page.html", "")
     with pytest.raises(UserError, match="something without a manifest"):
         open_output(str(tmp_path / "file"), Settings("x"), {}, folder=False)
 
@@ -155,7 +173,7 @@ def test_flags_need_no_prefix_and_positionals_none_at_all():
         (["--temperature", "-0.5"], "--temperature: expected a number >= 0, got -0.5"),
         (["--temperature", "nan"], "--temperature: expected a number >= 0, got nan"),
         (["--top-p", "0"], "--top-p: expected a number in (0, 1], got 0.0"),
-        (["--num-sample", "3"], "--num-sample"),
+        (["--num-sample", "3"], "got: Unrecognized options: --num-sample"),
         (["--num-samples", "three"], "three"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_shape_is_one_line(tmp_path):
     checkpoints.close()
 
 
-def run_fit(folder, stop_at=None, evaluate=None, choose=None, kept=None):
+def run_fit(folder, stop_at=None, by=signal.SIGTERM, evaluate=None, choose=None, kept=None):
     update = make_update(squares, make_optimizer(CONFIG))
     count = 0
 
@@ -147,7 +147,7 @@ def run_fit(folder, stop_at=None, evaluate=None, choose=None, kept=None):
         nonlocal count
         count += 1
         if count == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), by)
         return jnp.asarray(batch.source)
 
     plan = Fit(
@@ -167,14 +167,14 @@ def rows(folder):
     return [{k: v for k, v in row.items() if k != "updates_per_second"} for _, row in read_jsonl(folder / "metrics.jsonl")]
 
 
-@pytest.mark.parametrize("stop_at", [10, 17])
-def test_an_interrupted_fit_ends_as_an_uninterrupted_one(tmp_path, stop_at):
+@pytest.mark.parametrize(("stop_at", "by"), [(10, signal.SIGTERM), (17, signal.SIGTERM), (17, signal.SIGINT)])
+def test_an_interrupted_fit_ends_as_an_uninterrupted_one(tmp_path, stop_at, by):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole, pieces = [], []
     run_fit(tmp_path / "a", kept=whole)
     with pytest.raises(Preempted, match=f"update {stop_at} of 40 is saved"):
-        run_fit(tmp_path / "b", stop_at=stop_at)
+        run_fit(tmp_path / "b", stop_at=stop_at, by=by)
     run_fit(tmp_path / "b", kept=pieces)
     np.testing.assert_array_equal(whole[-1]["w"], pieces[-1]["w"])
     assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]

@@ -100,8 +100,8 @@ def test_the_table_says_each_metric_with_its_interval_in_percent(tmp_path):
     write(tmp_path / "warm.report.json", small_report(k1=(0.25, 0.125, 0.3333), k10=(0.5, 0.4, 0.6)))
     expected = """\
    percent [95% interval]  pass@1             pass@10            programs
--------------------------------------------------------------------------
-1  warm                    25.0 [12.5, 33.3]  50.0 [40.0, 60.0]  3 x 4
+---------------------------------------------------------------------------------
+1  warm                    25.0 [12.5, 33.3]  50.0 [40.0, 60.0]  3 x 4, 1 without
 """
     assert result_table(tmp_path) == expected
 

@@ -62,7 +62,7 @@ def repair_examples(problems: Sequence[Problem], verdicts: Sequence[str], tokeni
         examples.append(Example(prompt, program_tokens(tokenizer, target, lengths.max_new_tokens)))
     if not examples:
         raise UserError("--verdicts: expected wrong programs of problems with right ones, got none; judge an actor's programs")
-    print(f"{len(examples)} wrong programs to mend" + (f"; {cut} prompts cut" if cut else ""), file=sys.stderr)
+    print(f"{len(examples)} different wrong programs to mend" + (f"; {cut} prompts cut" if cut else ""), file=sys.stderr)
     return examples
 
 
@@ -78,7 +78,7 @@ def judgeable(problems: Sequence[Problem], source: str) -> list[Problem]:
         print(f"{source}: {len(without)} problems without hidden tests left out: {names}", file=sys.stderr)
     kept = [problem for problem in problems if problem.hidden_tests is not None]
     if not kept:
-        raise UserError(f"{source}: hidden_tests: expected problems with tests, got none; rewards come from tests")
+        raise UserError(f"{source}: hidden_tests: expected problems with tests, got none; tests decide what passes")
     return kept
 
 

@@ -52,7 +52,7 @@ def labelled_programs(problems: Sequence[Problem], config: CriticConfig, tokeniz
     if not parts[0]:
         raise UserError("--verdicts: expected judged programs, got none; run sample.generate and sample.judge first")
     learnt, measured = (Labelled([e for e, _ in part], np.array([label for _, label in part], np.int32)) for part in parts)
-    print(f"{len(learnt.examples)} programs to learn from, {len(measured.examples)} of {len(heldout)} problems held out", file=sys.stderr)
+    print(f"{len(learnt.examples)} programs to learn from, {len(measured.examples)} held out to measure the critic", file=sys.stderr)
     return learnt, measured
 
 

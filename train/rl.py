@@ -122,12 +122,12 @@ class Loop:
         from tqdm import tqdm
 
         from coderl_jax.files import MetricsLog
-        from coderl_jax.learner.checkpoint import stop_on_sigterm
+        from coderl_jax.learner.checkpoint import stop_on_signal
 
         self._resume()
-        log = MetricsLog(self.folder / "metrics.jsonl", resume_at=self.progress.round + 1)
+        log = MetricsLog(self.folder / "metrics.jsonl", resume_at=self.progress.round + 1 if self.progress.round else 0)
         rounds = self.config.rounds
-        with stop_on_sigterm() as stop, tqdm(total=rounds, initial=self.progress.round, unit="round", desc="rl") as bar:
+        with stop_on_signal() as stop, tqdm(total=rounds, initial=self.progress.round, unit="round", desc="rl") as bar:
             if self.progress.round == 0 and self.evaluate:
                 log.write(0, **self._guard(0))
             while self.progress.round < rounds and not self.progress.stopped:
@@ -138,7 +138,8 @@ class Loop:
                 log.write(at, **row)
                 self.progress.round = at
                 bar.update()
-                bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", best=f"{self.progress.best or 0:.3f}")
+                best = {} if self.progress.best is None else {"best": f"{self.progress.best:.3f}"}
+                bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", **best)
                 if stop.requested or at % self.config.save_every == 0 or at == rounds:
                     self._save()
                 if stop.requested and at < rounds:

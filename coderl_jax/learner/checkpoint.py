@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,21 +56,29 @@ class Checkpoints:
 
 
 class StopSignal:
-    """Whether the process was asked to stop (SIGTERM)."""
+    """Whether the process was asked to stop (SIGTERM or Ctrl-C)."""
 
     requested = False
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[StopSignal]:
-    """Within the block SIGTERM sets `requested` instead of ending the process, so that the run can save and leave."""
+def stop_on_signal() -> Iterator[StopSignal]:
+    """Within the block SIGTERM and Ctrl-C set `requested` instead of ending the process, so that the run can save and leave.
+
+    A second Ctrl-C interrupts at once.
+    """
     stop = StopSignal()
 
-    def request(*_):
+    def request(number: int, _: Any) -> None:
+        if number == signal.SIGINT:
+            if stop.requested:
+                raise KeyboardInterrupt
+            print("\nstopping when this step is done and saved; Ctrl-C again stops at once", file=sys.stderr)
         stop.requested = True
 
-    previous = signal.signal(signal.SIGTERM, request)
+    previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from coderl_jax.cli import Preempted
 from coderl_jax.data.batches import Batch, BatchStream
 from coderl_jax.files import MetricsLog
-from coderl_jax.learner.checkpoint import Checkpoints, stop_on_sigterm
+from coderl_jax.learner.checkpoint import Checkpoints, stop_on_signal
 from coderl_jax.learner.state import TrainState
 
 LOG_EVERY = 20  # updates between two rows of metrics.jsonl: reading a device value makes the host wait
@@ -65,7 +65,7 @@ def fit(
       {"best": the chosen number or None, "best_step": its update}.
 
     Raises:
-      Preempted: SIGTERM came; the state is saved.
+      Preempted: SIGTERM or Ctrl-C came; the state is saved.
     """
     checkpoints = Checkpoints(plan.folder / "checkpoints")
     progress = {"best": None, "best_step": 0}
@@ -80,7 +80,10 @@ def fit(
     def save(at: int) -> None:
         checkpoints.save(at, state, {"position": batches.state(), "progress": progress})
 
-    with stop_on_sigterm() as stop, tqdm(total=plan.steps, initial=first, unit="update", desc=plan.folder.name) as bar:
+    with (
+        stop_on_signal() as stop,
+        tqdm(total=plan.steps, initial=first, unit="update", desc=plan.folder.name.removesuffix(".partial")) as bar,
+    ):
         pending, began = [], time.perf_counter()
         for at in range(first + 1, plan.steps + 1):
             state, logged = update(state, to_device(next(batches)), key)

@@ -16,11 +16,12 @@ Cell = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """Metrics over some problems. `programs` is how many each has: `10`, or `8-10` where problems differ."""
+    """Metrics over some problems. `programs` is how many each has: `10`, or `8-10` where problems differ; `without` have none."""
 
     cells: dict[Column, Cell]
     problems: int
     programs: str
+    without: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ def _results(part: dict[str, Any], intervals: dict[str, Any], rows: list[dict[st
         },
         problems=len(rows),
         programs="-".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:])) or "0",
+        without=sum(not row["n"] for row in rows),
     )
 
 

@@ -51,8 +51,8 @@ def label(column: Column) -> str:
 
 
 def size(results: Results) -> str:
-    """Problems times programs each."""
-    return f"{results.problems} x {results.programs}"
+    """Problems times programs each, and how many have none and so count as 0."""
+    return f"{results.problems} x {results.programs}" + (f", {results.without} without" if results.without else "")
 
 
 def results_table(rows: Sequence[tuple[str, str, Results]]) -> Markup:
