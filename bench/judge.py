@@ -4,7 +4,7 @@
     python -m bench.judge --quick               # one round of 60 programs, nothing written
     python -m bench.judge --flat 50000          # also: does memory stay flat over so many programs?
 
-The programs: HumanEval's solutions, the same with a wrong answer and with an error, and programs that the released CodeRL wrote
+The programs: HumanEval's solutions, the same with a wrong answer or an error, and programs that the released CodeRL wrote
 for two APPS problems. All are functions to be called with recorded arguments, so that the three judges do the same work. The
 peers live in an environment of their own, made on the first run.
 """

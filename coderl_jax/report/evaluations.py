@@ -21,7 +21,7 @@ class Results:
     cells: dict[Column, Cell]
     problems: int
     programs: str
-    without: int = 0
+    without: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
