@@ -25,7 +25,7 @@ from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import describe_run, read_json, write_json, write_text
 
 SHIPPED = pathlib.Path(__file__).parent / "models" / "tiny-warmstart"
-LENGTHS = "--max-prompt-tokens 256 --max-new-tokens 96"
+LENGTHS = "--max-prompt-tokens 256 --max-new-tokens 128"
 SAFE = "--time-limit 1 --cache OUT/verdicts"  # rows draw many of the same programs
 DRAW = f"{LENGTHS} --temperature 0.6 --top-p 0.95"
 EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
@@ -36,7 +36,7 @@ SAMPLES = 4
 
 FIT = f"{LENGTHS} --batch-size 16 --warmup-steps 100 --decay-power 1 --beta2 0.98 --dropout 0"
 WARM_START = [  # the primer stands in for pretraining; the second stage is the paper's warm start on ground truth
-    f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 8000 --learning-rate 2e-3
+    f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 10000 --learning-rate 2e-3
         --end-learning-rate 1e-4 --out OUT/primer""",
     f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 1500 --learning-rate 3e-4 --end-learning-rate 2e-5
         {VALIDATE} --validation-samples 2 --validate-every 250 --time-limit 1 --temperature 0.6 --top-p 0.95 --out OUT/warm""",

@@ -1,7 +1,7 @@
 """The built-in problem source `tiny`: small programming problems, generated, for models that train in minutes.
 
-A problem is a chain of one or two operations (tiny_operations). What training lacks decides the splits: some values of every
-operation's parameter, and some pairs of operations. Problems with neither are in `train`; the others are dealt among `practice`
+A problem is a chain of one to three operations (tiny_operations): that is its difficulty. What training lacks decides the
+splits: some values of every operation's parameter, and some pairs of operations. Problems with neither are in `train`; the others are dealt among `practice`
 (tests, no solutions), `validation` and `test`, which are therefore drawn alike. The deal goes by what a task computes, not by
 how it is worded, so no two splits share a computation, and with it no statement and no solution. What neither training nor
 the held-out splits hold, though training could, makes up `primer`, which stands in for pretraining.
@@ -17,23 +17,36 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from coderl_jax.data import tiny_lists, tiny_numbers, tiny_sentences, tiny_words
+from coderl_jax.data import tiny_grids, tiny_lists, tiny_numbers, tiny_parsing, tiny_recursion, tiny_sentences, tiny_simulation, tiny_words
 from coderl_jax.data.tiny_operations import Kind, Operation, Step, Task, Values
 from coderl_jax.data.tiny_tests import Case, battery, draw_tests
-from coderl_jax.data.tiny_text import Names, draw_names, line, question, solutions, statement
+from coderl_jax.data.tiny_text import Names, draw_names, line, lines_of, question, solutions, statement
 from coderl_jax.files import UserError, shown
 from coderl_jax.types import CallTests, Problem, StdinTests, Tests
 
 SIZES = {"train": 1500, "practice": 3000, "validation": 300, "test": 500}
-OPERATIONS = tiny_numbers.OPERATIONS + tiny_lists.OPERATIONS + tiny_words.OPERATIONS + tiny_sentences.OPERATIONS
+AREAS = {
+    "numbers": tiny_numbers.OPERATIONS,
+    "lists": tiny_lists.OPERATIONS,
+    "words": tiny_words.OPERATIONS,
+    "sentences": tiny_sentences.OPERATIONS,
+    "grids": tiny_grids.OPERATIONS,
+    "recursion": tiny_recursion.OPERATIONS,
+    "parsing": tiny_parsing.OPERATIONS,
+    "simulation": tiny_simulation.OPERATIONS,
+}
+"""The families of problems: operations by area."""
+OPERATIONS = tuple(itertools.chain.from_iterable(AREAS.values()))
 
-_TRAIN_SHARES = {"single": 0.25, "known pair": 0.75}
-_HELD_OUT_SHARES = {"single": 0.05, "known pair": 0.35, "new pair": 0.6}
+_TRAIN_SHARES = {"single": 0.25, "known pair": 0.55, "known triple": 0.2}
+_HELD_OUT_SHARES = {"single": 0.05, "known pair": 0.25, "new pair": 0.45, "known triple": 0.1, "new triple": 0.15}
 _HELD_OUT_PAIRS = 45  # per cent of the pairs of operations with a parameter
-_PRIMER_WORDINGS = 4  # of a task
+_PRIMER_WORDINGS = 2  # of a task
 _TASKS_PER_PAIR = 16  # choices of parameters that are considered for one pair
+_TASKS_PER_TRIPLE = 3  # third operations, and their parameters, that are considered for one pair
+_LONGEST_STATEMENT = 520  # characters, examples included
 _WITH_PARAMETER = {operation.name for operation in OPERATIONS if operation.has_parameter}
-_DIFFICULTIES = {1: "introductory", 2: "interview"}
+_DIFFICULTIES = {1: "introductory", 2: "interview", 3: "competition"}
 
 
 def load_tiny(split: str) -> list[Problem]:
@@ -94,11 +107,11 @@ def _primer() -> tuple[Problem, ...]:
 
 
 def primer_tasks() -> list[Task]:
-    """What training could have asked and does not: pairs of operations and values that it may know, in other combinations."""
-    known_pairs = _pools()["train", "known pair"]
-    computations = dict(known_pairs)
+    """What training could have asked and does not: operations and values that it may know, in other combinations."""
+    known = _pools()["train", "known pair"] + _pools()["train", "known triple"]
+    computations = dict(known)
     asked = {computations.get(task) for task, _ in generate("train")}
-    return [task for task, computation in known_pairs if computation not in asked]
+    return [task for task, computation in known if computation not in asked]
 
 
 def _queues(split: str, group: str) -> list[Iterator[tuple[Task, Problem]]]:
@@ -137,21 +150,19 @@ def _in_turn(queues: list[Iterator]) -> Iterator:
 
 @functools.cache
 def _pools() -> dict[tuple[str, str], list[tuple[Task, int]]]:
-    """All tasks with their computations: `train` or `held out`, and a single operation, or a pair that training knows or lacks.
+    """All tasks with their computations: `train` or `held out`, and what kind of chain (`_group`).
 
-    Left out are pairs that compute what a single operation does, and held-out tasks that compute what a training task does.
+    Left out are chains that compute what a shorter one does, and held-out tasks that compute what a training task does.
     """
-    singles = [(task, "single", computation) for task, computation in _singles()]
-    alone = {computation for _, _, computation in singles}
-    pairs = [
-        (task, "new pair" if _is_held_out_pair(*task.operations) else "known pair", computation)
-        for task, computation in _pairs()
-        if computation not in alone
-    ]
+    tasks, shorter = [], set()
+    for chains in (_singles(), _pairs(), _triples()):
+        new = [(task, _group(task), computation) for task, computation in chains if computation not in shorter]
+        shorter |= {computation for _, _, computation in new}
+        tasks += new
     pools: dict[tuple[str, str], list[tuple[Task, int]]] = {}
     trained, held_out = set(), []
-    for task, group, computation in singles + pairs:
-        if group != "new pair" and all(step.value not in step.operation.held_out for step in task.steps):
+    for task, group, computation in tasks:
+        if not group.startswith("new") and all(step.value not in step.operation.held_out for step in task.steps):
             pools.setdefault(("train", group), []).append((task, computation))
             trained.add(computation)
         else:
@@ -160,6 +171,14 @@ def _pools() -> dict[tuple[str, str], list[tuple[Task, int]]]:
         if computation not in trained:
             pools.setdefault(("held out", group), []).append((task, computation))
     return pools
+
+
+def _group(task: Task) -> str:
+    """A single operation, or a pair or triple that training knows or lacks: it lacks a triple whose first or last two it lacks."""
+    if len(task.steps) == 1:
+        return "single"
+    new = any(itertools.starmap(_is_held_out_pair, itertools.pairwise(task.operations)))
+    return f"{'new' if new else 'known'} {'pair' if len(task.steps) == 2 else 'triple'}"
 
 
 def _is_held_out_pair(first: str, second: str) -> bool:
@@ -206,6 +225,24 @@ def _pairs() -> Iterator[tuple[Task, int]]:
             yield task, _computation(task, second.apply(middles[key], given))
 
 
+def _triples() -> Iterator[tuple[Task, int]]:
+    """Tasks of three steps: `_TASKS_PER_TRIPLE` for each pair of operations, each with a number for what it computes."""
+    steps = {operation.name: _steps(operation) for operation in OPERATIONS}
+    for before, middle in itertools.product(OPERATIONS, OPERATIONS):
+        last = [operation for operation in OPERATIONS if operation.takes == middle.gives]
+        if before.gives != middle.takes or not last:
+            continue
+        rng = random.Random(f"tiny triple {before.name} {middle.name}")
+        for after in rng.sample(last, min(_TASKS_PER_TRIPLE, len(last))):
+            chain = [rng.choice(steps[operation.name]) for operation in (before, middle, after)]
+            if sum(step.given for step in chain) <= 1:
+                task = Task(tuple(chain))
+                inputs, given = _inputs(task.takes, task.given)
+                for step in chain:
+                    inputs = step.apply(inputs, given)
+                yield task, _computation(task, inputs)
+
+
 @functools.cache
 def _inputs(kind: Kind, given: Values | None) -> tuple[list[Any], list[Any]]:
     """The battery of inputs, and a parameter for each where one is given."""
@@ -228,13 +265,17 @@ def _problem(task: Task, split: str, copy: int) -> Problem | None:
     names = draw_names(task, rng)
     call_based = (zlib.crc32(task.name.encode()) + copy) % 2 == 0
     examples, hidden = tests
+    text = statement(task, names, call_based, examples, rng)
+    programs = solutions(task, names, call_based, rng)
+    if len(programs) < 2 or len(text) > _LONGEST_STATEMENT:
+        return None
     return Problem(
         id=f"tiny/{split}",
-        statement=statement(task, names, call_based, examples, rng),
+        statement=text,
         starter_code=names.starter_code if call_based else None,
         example_tests=_tests(names, call_based, examples),
         hidden_tests=_tests(names, call_based, hidden),
-        solutions=solutions(task, names, call_based, rng),
+        solutions=programs,
         difficulty=_DIFFICULTIES[len(task.steps)],
     )
 
@@ -243,4 +284,4 @@ def _tests(names: Names, call_based: bool, cases: Iterable[Case]) -> Tests:
     inputs, outputs = zip(*cases, strict=True)
     if call_based:
         return CallTests(fn_name=names.function, inputs=inputs, outputs=outputs)
-    return StdinTests(inputs=tuple("".join(map(line, arguments)) for arguments in inputs), outputs=tuple(map(line, outputs)))
+    return StdinTests(inputs=tuple(lines_of(arguments) for arguments in inputs), outputs=tuple(map(line, outputs)))

@@ -1,7 +1,9 @@
 """What a `tiny` problem is made of: operations with their phrases, code idioms and meaning, and tasks that chain them.
 
-An operation maps one value to another (`int`, `ints`, `word`, `words`, and `bool` at the end of a chain). The tables are in
-tiny_numbers, tiny_lists, tiny_words and tiny_sentences; wording and programs in tiny_text; tests in tiny_tests; splits in tiny.
+An operation maps one value to another. Kinds of values: `int`, `ints`, `word`, `words`, `grid`; words in a notation of their
+own, `sum` (7+12-3), `brackets`, `runs` (a3b2), `pairs` (a=3,b=5) and `moves` (LRUD); and `bool` at the end of a chain. The
+tables are in tiny_numbers, tiny_lists, tiny_words, tiny_sentences, tiny_grids, tiny_recursion, tiny_parsing and
+tiny_simulation; wording and programs in tiny_text; tests in tiny_tests; splits in tiny.
 """
 
 import dataclasses
@@ -11,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-Kind = Literal["int", "ints", "word", "words", "bool"]
+Kind = Literal["int", "ints", "word", "words", "grid", "sum", "brackets", "runs", "pairs", "moves", "bool"]
 
 Values = tuple[int | str, ...]
 """Values of an operation's parameter: whole numbers, or single letters."""

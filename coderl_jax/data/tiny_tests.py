@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from coderl_jax.data.tiny_operations import LETTERS, Kind, Step, Task
+from coderl_jax.data.tiny_text import is_grid
 
 Case = tuple[list[Any], Any]
 """Arguments and output of one test."""
@@ -57,6 +58,8 @@ def _modest(outputs: tuple[Any, ...]) -> bool:
     """Whether all steps' outputs are defined, small and, printed on a line, can be read back."""
     for output in outputs:
         items = output if isinstance(output, list) else [output]
+        if is_grid(output):
+            items = [value for row in output for value in row]
         if output is None or len(items) > _LONGEST_LIST or (items is output and "" in items):
             return False
         if any(len(item) > _LONGEST_WORD if isinstance(item, str) else abs(item) > _LARGEST for item in items):
@@ -131,6 +134,10 @@ def _inputs(kind: Kind, wanted: int | str | None, edge: bool) -> list[Any]:
             draws = [[_draw_int(numbers, rng)] if edge else _draw_ints(numbers, rng) for _ in range(_POOL)]
         case "word":
             draws = [rng.choice(letters * 2 + list(_VOWELS)) if edge else _draw_word(letters, rng) for _ in range(_POOL)]
+        case "grid":
+            draws = [_draw_grid(1 if edge else rng.choice((2, 2, 3)), numbers, rng) for _ in range(_POOL)]
+        case "sum" | "brackets" | "runs" | "pairs" | "moves":
+            draws = [_draw_notation(kind, 1 if edge else rng.randint(2, 5), letters, rng) for _ in range(_POOL)]
         case _:
             draws = [[_draw_word(letters, rng)] if edge else _draw_words(letters, rng) for _ in range(_POOL)]
     return draws
@@ -183,6 +190,48 @@ def _draw_words(letters: list[str], rng: random.Random) -> list[str]:
     return words
 
 
+def _draw_grid(rows: int, numbers: list[int], rng: random.Random) -> list[list[int]]:
+    columns = rng.choice((2, 2, 3, 3, 4)) if rows < 3 else rng.choice((2, 3))
+    low, high = rng.choice(((0, 9), (0, 9), (-5, 9), (1, 15)))
+    return [[rng.choice(numbers) if numbers and rng.random() < 0.2 else rng.randint(low, high) for _ in range(columns)] for _ in range(rows)]
+
+
+def _draw_notation(kind: Kind, parts: int, letters: list[str], rng: random.Random) -> str:
+    """A text of so many parts: terms, pairs, runs; brackets and moves have about twice as many signs."""
+    match kind:
+        case "sum":
+            terms = [str(rng.choice((rng.randint(0, 9), rng.randint(10, 40)))) for _ in range(parts)]
+            return terms[0] + "".join(rng.choice("+-") + term for term in terms[1:])
+        case "brackets":
+            return _draw_brackets(2 * parts, rng)
+        case "runs":
+            return "".join(rng.choice(_LETTERS) + str(rng.choice((1, 1, 2, 2, 3, 4))) for _ in range(parts))
+        case "pairs":
+            keys = rng.sample(_LETTERS, parts)
+            if letters and letters[0] not in keys and rng.random() < 0.8:
+                keys[rng.randrange(parts)] = letters[0]
+            return ",".join(f"{key}={rng.randint(0, 20)}" for key in keys)
+        case _:
+            few = "".join(rng.sample("LRUD", rng.choice((2, 3, 4)))) + rng.choice(("", "RR", "L"))
+            if rng.random() < 0.3:  # a walk that comes home
+                there = "".join(rng.choice(few) for _ in range(parts))
+                return "".join(rng.sample(there + there.translate(str.maketrans("LRUD", "RLDU")), 2 * parts))
+            return "".join(rng.choice(few) for _ in range(2 * parts - rng.choice((0, 1))))
+
+
+def _draw_brackets(length: int, rng: random.Random) -> str:
+    """Brackets; two in three are balanced."""
+    text, depth = "", 0
+    while len(text) < length:
+        left = length - len(text)
+        opens = depth == 0 or (depth < left and rng.random() < 0.55)
+        text, depth = text + ("(" if opens else ")"), depth + (1 if opens else -1)
+    if rng.random() < 0.33:
+        place = rng.randrange(length)
+        text = text[:place] + rng.choice("()") + text[place + rng.choice((0, 1)) :]
+    return text
+
+
 def battery(kind: Kind) -> list[Any]:
     """Fixed inputs on which different tasks of one input kind tell themselves apart, wide enough to meet every parameter."""
     rng = random.Random(f"tiny battery {kind}")
@@ -196,6 +245,12 @@ def battery(kind: Kind) -> list[Any]:
             alphabet = "".join(letter * rng.randint(1, 4) for letter in _LETTERS)
             mixed = ["".join(rng.sample(alphabet, length)) for length in (12, 16, 16)]
             return mixed + [_draw_word([], rng) for _ in range(10)] + list(_LETTERS)
+        case "grid":
+            return [_draw_grid(1 + i % 4, [], rng) for i in range(30)] + [[[v] * 2] for v in range(14)]
+        case "sum" | "brackets" | "runs" | "moves":
+            return [_draw_notation(kind, 1 + i % 8, [], rng) for i in range(50)]
+        case "pairs":
+            return [_draw_notation(kind, 6, [], rng) for _ in range(10)] + [_draw_notation(kind, 2, [letter], rng) for letter in _LETTERS * 2]
         case _:
             pairs = [[letter + word for word in rng.sample(_WORDS, 2)] for letter in _LETTERS]
             return pairs + [_draw_words([], rng) for _ in range(10)]
