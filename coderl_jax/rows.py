@@ -174,6 +174,8 @@ def score_from_json(place: str, row: dict[str, Any]) -> Score:
         outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of numbers", is_numbers)),
         tokens=tuple(field(place, row, "tokens", "a list of token ids", is_numbers)),
         token_values=tuple(field(place, row, "token_values", "a list of numbers", is_numbers)),
+        token_starts=tuple(field(place, row, "token_starts", "a list of numbers", is_numbers, ())),
+        refine_cut=field(place, row, "refine_cut", "a whole number >= 0 or null", _is_count, None),
     )
 
 
@@ -185,6 +187,8 @@ def score_to_json(program: Program, score: Score) -> dict[str, Any]:
         "outcome_probabilities": list(score.outcome_probabilities),
         "tokens": list(score.tokens),
         "token_values": list(score.token_values),
+        "token_starts": list(score.token_starts),
+        "refine_cut": score.refine_cut,
     }
 
 

@@ -156,11 +156,17 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """What a critic says of one program: class probabilities, and a value q(w_t) for each of its tokens."""
+    """What a critic says of one program: class probabilities, and a value q(w_t) for each of its tokens.
+
+    `token_starts` are the characters of the program where its tokens begin. `refine_cut` is how many leading tokens critical
+    sampling keeps of the program where it passes the example tests; a binary critic says so, another gives None.
+    """
 
     outcome_probabilities: tuple[float, ...]
     tokens: tuple[int, ...]
     token_values: tuple[float, ...]
+    token_starts: tuple[int, ...] = ()
+    refine_cut: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

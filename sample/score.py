@@ -15,12 +15,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def score(config: ScoreConfig) -> None:
-    """Write one score row a program: outcome probabilities, and q(w_t) of the row's outcome (else of passing)."""
+    """Write one score row a program: outcome probabilities, q(w_t) of the row's outcome (else of passing), the refine cut."""
     import dataclasses
 
     from coderl_jax.data.problems import load_problems
-    from coderl_jax.data.prompts import generation_prompt, program_tokens, prompt_tokens
+    from coderl_jax.data.prompts import generation_prompt, program_token_starts, program_tokens, prompt_tokens
     from coderl_jax.files import open_output, to_json_line
+    from coderl_jax.rollout.critical import seed_length
     from coderl_jax.rollout.models import load_model
     from coderl_jax.rollout.scoring import Scorer, outcome_probabilities, softmax
     from coderl_jax.rows import read_programs, score_to_json, verdict_from_json
@@ -50,6 +51,8 @@ def score(config: ScoreConfig) -> None:
                 outcome_probabilities=tuple(float(p) for p in outcome_probabilities(row)),
                 tokens=tuple(ids),
                 token_values=tuple(round(float(v), 6) for v in values),
+                token_starts=tuple(program_token_starts(critic.tokenizer, program.program, config.lengths.max_new_tokens)),
+                refine_cut=seed_length(row) if critic.classes == 2 else None,
             )
             file.write(to_json_line(score_to_json(dataclasses.replace(program, tokens=None), result)))
     output.finish({"programs": len(rows)})

@@ -11,7 +11,18 @@ import pytest
 from coderl_jax.config import Lengths, Sampling
 from coderl_jax.data.tokenizer import train_tokenizer
 from coderl_jax.rollout import critical
-from coderl_jax.rollout.collect import deal, outcome_mix, passing_share, relative_returns, sample_and_judge, seed_of, to_rollout
+from coderl_jax.rollout.collect import (
+    by_difficulty,
+    deal,
+    error_types,
+    outcome_mix,
+    passing_share,
+    relative_returns,
+    return_shares,
+    sample_and_judge,
+    seed_of,
+    to_rollout,
+)
 from coderl_jax.rollout.critical import Tools, add_funnels, critical_sampling, seed_length, stacked
 from coderl_jax.rollout.sampler import Request, Sampler, padded_length
 from coderl_jax.rollout.scoring import Scorer
@@ -81,6 +92,21 @@ def rollout_of(outcomes, baseline, lengths):
         outcome=np.array(outcomes, np.int32),
         baseline_outcome=np.array(baseline, np.int32),
     )
+
+
+def judged_as(*outcomes, error_type=None):
+    return [(Program(problem_id="a", program="x"), Verdict(outcome=o, error_type=error_type if o < 2 else None)) for o in outcomes]
+
+
+def test_a_round_is_told_by_error_type_difficulty_and_return():
+    compile_error, runtime_error, failed, passed = Outcome
+    judged = [judged_as(passed, failed, passed), judged_as(failed, runtime_error, compile_error, error_type="NameError")]
+    assert error_types([rows[1:] for rows in judged]) == {"NameError": 0.5}
+    told = by_difficulty(judged, ["interview", None])
+    assert list(told) == ["interview", "unknown"]
+    assert (told["interview"]["problems"], told["interview"]["greedy_pass"], told["interview"]["sampled_pass"]) == (1, 1.0, 0.5)
+    assert told["unknown"]["outcomes"]["compile_error"] == 0.5
+    assert return_shares(np.array([-1.3, 0.0, -0.0, 1.3000001], np.float32)) == {"-1.3": 0.25, "0.0": 0.5, "1.3": 0.25}
 
 
 def test_the_greedy_program_is_the_baseline_and_no_row():

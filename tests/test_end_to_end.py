@@ -127,8 +127,20 @@ def test_scores_cover_every_token_with_probabilities(work):
     for row in rows_of(work / "scores.jsonl"):
         assert row["classes"] == 4
         assert sum(row["outcome_probabilities"]) == pytest.approx(1, abs=1e-4)
-        assert len(row["tokens"]) == len(row["token_values"])
+        assert len(row["tokens"]) == len(row["token_values"]) == len(row["token_starts"])
         assert all(0 <= value <= 1 for value in row["token_values"])
+        assert row["token_starts"] == sorted(row["token_starts"])
+        assert row["refine_cut"] is None
+
+
+def test_a_binary_critic_scores_where_refinement_would_cut(work):
+    source = f"jsonl:{work}/problems.jsonl"
+    flags = ["--critic", work / "binary", "--problems", source, "--programs", work / "programs.jsonl", LENGTHS]
+    main(score, flags, "--out", work / "binary.scores.jsonl")
+    for row in rows_of(work / "binary.scores.jsonl"):
+        passing = row["token_values"]  # of programs without verdicts: p(passed)
+        best, doubtful = int(np.argmax(passing)), [i for i, value in enumerate(passing) if value < 0.5]
+        assert row["refine_cut"] == min([best, *doubtful[:1]])
 
 
 def test_rl_logs_what_happened_in_every_round(work):

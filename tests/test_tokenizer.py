@@ -60,6 +60,18 @@ def test_a_cut_character_becomes_the_replacement_character(trained):
     assert trained.decode(trained.encode("\u65e5")[:2]) == "\ufffd"
 
 
+def test_starts_say_where_in_the_text_each_id_begins(trained):
+    text = "def f(a):\n    return a \u65e5\ud800 + 1"
+    starts, ids = trained.starts(text), trained.encode(text)
+    assert len(starts) == len(ids)
+    assert starts == sorted(starts)
+    pieces = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    assert "".join(pieces) == text
+    for piece, token in zip(pieces, ids, strict=True):
+        if piece and piece.isascii():
+            assert trained.decode([token]) == piece
+
+
 def test_lone_surrogates_count_as_question_marks(trained):
     assert trained.encode("a\ud800b") == trained.encode("a?b")
 

@@ -88,7 +88,7 @@ class Loop:
         self.config, self.folder, self.actor, self.judge = config, folder, actor, judge
         self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
         self.requests, cut = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1 + config.sampling.num_samples)
-        self.tests = [p.hidden_tests for p in problems]
+        self.tests, self.difficulties = [p.hidden_tests for p in problems], [p.difficulty for p in problems]
         print(f"{len(problems)} problems to practise on" + (f", {cut} prompts cut" if cut else ""), file=sys.stderr)
         self.supervised = None
         if config.supervised and config.ce_weight:
@@ -185,6 +185,9 @@ class Loop:
             "sampled_pass": collect.passing_share(sampled),
             "greedy_pass": collect.passing_share([rows[:1] for rows in judged]),
             "outcomes": collect.outcome_mix(sampled),
+            "error_types": collect.error_types(sampled),
+            "by_difficulty": collect.by_difficulty(judged, [self.difficulties[i] for i in chosen]),
+            "returns": collect.return_shares(returns),
             "learning_rate": float(self.schedule(int(self.state.step) - 1)) * float(self.state.step_scale),
             "seconds": seconds,
         }

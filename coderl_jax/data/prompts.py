@@ -64,6 +64,11 @@ def program_tokens(tokenizer: Tokenizer, code: str, max_tokens: int) -> list[int
     return [BOS, *tokenizer.encode(code), EOS][:max_tokens]
 
 
+def program_token_starts(tokenizer: Tokenizer, code: str, max_tokens: int) -> list[int]:
+    """Where in the program each of its `program_tokens` begins, in characters: 0 for `<s>`, the length for `</s>`."""
+    return [0, *tokenizer.starts(code), len(code)][:max_tokens]
+
+
 def reindent(code: str) -> str:
     """Leading indentation as tabs, one a level, as the released models learnt to write.
 

@@ -1,10 +1,11 @@
 """The built-in problem source `tiny`: small programming problems, generated, for models that train in minutes.
 
 A problem is a chain of one to three operations (tiny_operations): that is its difficulty. What training lacks decides the
-splits: some values of every operation's parameter, and some pairs of operations. Problems with neither are in `train`; the others are dealt among `practice`
-(tests, no solutions), `validation` and `test`, which are therefore drawn alike. The deal goes by what a task computes, not by
-how it is worded, so no two splits share a computation, and with it no statement and no solution. What neither training nor
-the held-out splits hold, though training could, makes up `primer`, which stands in for pretraining.
+splits: some values of every operation's parameter, and some pairs of operations. Problems with neither are in `train`; the
+others are dealt among `practice` (tests, no solutions), `validation` and `test`, which are therefore drawn alike. The deal
+goes by what a task computes, not by how it is worded, so no two splits share a computation, and with it no statement and no
+solution. What neither training nor the held-out splits hold, though training could, makes up `primer`, which stands in for
+pretraining.
 
 Models are trained on these very words: a change of phrases, idioms or draws makes other problems, and a test notices.
 """

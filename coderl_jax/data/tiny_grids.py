@@ -77,7 +77,10 @@ _SUMMARIES = (
     Operation(
         "cells greater", "grid", "int",
         ("how many cells of {x} are greater than {k}", "the number of cells of {x} above {k}"),
-        ("sum(v > {k} for row in {x} for v in row)", "{y} = 0\nfor row in {x}:\n    for v in row:\n        if v > {k}:\n            {y} += 1"),
+        (
+            "sum(v > {k} for row in {x} for v in row)",
+            "{y} = 0\nfor row in {x}:\n    for v in row:\n        if v > {k}:\n            {y} += 1",
+        ),
         lambda grid, k: sum(v > k for row in grid for v in row), THRESHOLDS,
     ),
     Operation(
@@ -120,8 +123,10 @@ _CHANGES = (
         lambda grid: [sorted(row) for row in grid],
     ),
     _cells("plus", ("{x} with {k} added to each cell", "every cell of {x} increased by {k}"), "v + {k}", lambda v, k: v + k, THRESHOLDS),
-    _cells("modulo", ("each cell of {x} modulo {k}", "{x} with every cell replaced by its remainder divided by {k}"), "v % {k}",
-           lambda v, k: v % k, FACTORS),
+    _cells(
+        "modulo", ("each cell of {x} modulo {k}", "{x} with every cell replaced by its remainder divided by {k}"),
+        "v % {k}", lambda v, k: v % k, FACTORS,
+    ),
 )
 
 OPERATIONS = _SUMMARIES + _CHANGES

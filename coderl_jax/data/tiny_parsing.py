@@ -86,7 +86,8 @@ _BRACKETS = (
         ("how many brackets of {x} have no partner", "the number of brackets of {x} left when partners are removed"),
         (
             'd = {x}\nwhile "()" in d:\n    d = d.replace("()", "")\n{y} = len(d)',
-            'd = 0\n{y} = 0\nfor c in {x}:\n    if c == "(":\n        d += 1\n    elif d > 0:\n        d -= 1\n    else:\n        {y} += 1\n{y} += d',
+            'd = 0\n{y} = 0\nfor c in {x}:\n    if c == "(":\n        d += 1\n    elif d > 0:\n        d -= 1\n'
+            "    else:\n        {y} += 1\n{y} += d",
         ),
         lambda text: _depths(text)[-1] - 2 * min(0, min(_depths(text))), defined=bool,
     ),
@@ -120,7 +121,8 @@ _RUNS = (
         (
             'd = []\nfor c in {x}:\n    if d and d[-1][0] == c:\n        d[-1][1] += 1\n    else:\n        d.append([c, 1])\n'
             '{y} = "".join(c + str(v) for c, v in d)',
-            '{y} = ""\ni = 0\nwhile i < len({x}):\n    d = len({x}[i:]) - len({x}[i:].lstrip({x}[i]))\n    {y} += {x}[i] + str(d)\n    i += d',
+            '{y} = ""\ni = 0\nwhile i < len({x}):\n    d = len({x}[i:]) - len({x}[i:].lstrip({x}[i]))\n'
+            "    {y} += {x}[i] + str(d)\n    i += d",
         ),
         lambda word: "".join(f"{letter}{len(list(group))}" for letter, group in itertools.groupby(word)),
         defined=lambda word: _lower_and_not_empty(word) and all(len(list(group)) < 10 for _, group in itertools.groupby(word)),

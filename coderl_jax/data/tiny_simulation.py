@@ -79,7 +79,10 @@ def _cancelled(items: list | str) -> list:
 _WALKS = (
     Operation(
         "walk end", "moves", "ints",
-        ("the column and row where the walk {x} from 0 0 ends (R adds to the column, U to the row)", "the end of the walk {x}, column then row"),
+        (
+            "the column and row where the walk {x} from 0 0 ends (R adds to the column, U to the row)",
+            "the end of the walk {x}, column then row",
+        ),
         (
             '[{x}.count("R") - {x}.count("L"), {x}.count("U") - {x}.count("D")]',
             'd = {"L": (-1, 0), "R": (1, 0), "D": (0, -1), "U": (0, 1)}\n{y} = [sum(d[c][i] for c in {x}) for i in range(2)]',
@@ -89,8 +92,10 @@ _WALKS = (
     Operation(
         "walk distance", "moves", "int",
         ("how many steps the end of the walk {x} is from its start", "the distance in steps between start and end of the walk {x}"),
-        ('abs({x}.count("R") - {x}.count("L")) + abs({x}.count("U") - {x}.count("D"))',
-         'd = 0\ni = 0\nfor c in {x}:\n    d += (c == "R") - (c == "L")\n    i += (c == "U") - (c == "D")\n{y} = abs(d) + abs(i)'),
+        (
+            'abs({x}.count("R") - {x}.count("L")) + abs({x}.count("U") - {x}.count("D"))',
+            'd = 0\ni = 0\nfor c in {x}:\n    d += (c == "R") - (c == "L")\n    i += (c == "U") - (c == "D")\n{y} = abs(d) + abs(i)',
+        ),
         lambda moves: sum(map(abs, _end(moves))),
     ),
     Operation(
@@ -122,8 +127,10 @@ _WALKS = (
     ),
     Operation(
         "between walls", "moves", "int",
-        ("the last column of the walk {x} from column 0 if it cannot leave columns 0 to {k}",
-         "where the walk {x} from column 0 ends between walls left of column 0 and right of column {k}"),
+        (
+            "the last column of the walk {x} from column 0 if it cannot leave columns 0 to {k}",
+            "where the walk {x} from column 0 ends between walls left of column 0 and right of column {k}",
+        ),
         (
             '{y} = 0\nfor c in {x}:\n    {y} = min({k}, max(0, {y} + (c == "R") - (c == "L")))',
             '{y} = 0\nfor c in {x}:\n    if c == "R" and {y} < {k}:\n        {y} += 1\n    elif c == "L" and {y} > 0:\n        {y} -= 1',
@@ -144,8 +151,10 @@ _WALKS = (
 _LISTS = (
     Operation(
         "tank", "ints", "int",
-        ("the last level of an empty tank that gains each number of {x}, kept between 0 and {k}",
-         "what a tank for {k}, empty at first, holds after the changes {x} (never below 0, never above {k})"),
+        (
+            "the last level of an empty tank that gains each number of {x}, kept between 0 and {k}",
+            "what a tank for {k}, empty at first, holds after the changes {x} (never below 0, never above {k})",
+        ),
         (
             "{y} = 0\nfor v in {x}:\n    {y} = min({k}, max(0, {y} + v))",
             "{y} = 0\nfor v in {x}:\n    {y} += v\n    if {y} > {k}:\n        {y} = {k}\n    if {y} < 0:\n        {y} = 0",
@@ -154,7 +163,10 @@ _LISTS = (
     ),
     Operation(
         "left in wallet", "ints", "int",
-        ("what is left of {k} coins when each price of {x} is paid that can be paid", "the rest of {k} after paying every affordable price of {x}"),
+        (
+            "what is left of {k} coins when each price of {x} is paid that can be paid",
+            "the rest of {k} after paying every affordable price of {x}",
+        ),
         (
             "{y} = {k}\nfor v in {x}:\n    if v <= {y}:\n        {y} -= v",
             "{y} = {k}\nfor v in {x}:\n    {y} = {y} - v if v <= {y} else {y}",
@@ -172,7 +184,10 @@ _LISTS = (
     ),
     Operation(
         "last of circle", "ints", "int",
-        ("the number of the circle {x} that is left when every {k}th is removed", "which number stays when, round and round, each {k}th of {x} goes"),
+        (
+            "the number of the circle {x} that is left when every {k}th is removed",
+            "which number stays when, round and round, each {k}th of {x} goes",
+        ),
         (
             "d = list({x})\ni = 0\nwhile len(d) > 1:\n    i = (i + {k} - 1) % len(d)\n    d.pop(i)\n{y} = d[0]",
             "d = list({x})\nwhile len(d) > 1:\n    for i in range({k} - 1):\n        d.append(d.pop(0))\n    d.pop(0)\n{y} = d[0]",
@@ -212,7 +227,10 @@ _LISTS = (
 _WORDS = (
     Operation(
         "letters cancelled", "word", "word",
-        ("{x} with equal neighbouring letters removed in pairs until there are none", "what is left of {x} when equal letters side by side cancel"),
+        (
+            "{x} with equal neighbouring letters removed in pairs until there are none",
+            "what is left of {x} when equal letters side by side cancel",
+        ),
         (
             '{y} = ""\nfor c in {x}:\n    {y} = {y}[:-1] if {y}[-1:] == c else {y} + c',
             'd = []\nfor c in {x}:\n    if d and d[-1] == c:\n        d.pop()\n    else:\n        d.append(c)\n{y} = "".join(d)',

@@ -193,7 +193,9 @@ def _draw_words(letters: list[str], rng: random.Random) -> list[str]:
 def _draw_grid(rows: int, numbers: list[int], rng: random.Random) -> list[list[int]]:
     columns = rng.choice((2, 2, 3, 3, 4)) if rows < 3 else rng.choice((2, 3))
     low, high = rng.choice(((0, 9), (0, 9), (-5, 9), (1, 15)))
-    return [[rng.choice(numbers) if numbers and rng.random() < 0.2 else rng.randint(low, high) for _ in range(columns)] for _ in range(rows)]
+    return [
+        [rng.choice(numbers) if numbers and rng.random() < 0.2 else rng.randint(low, high) for _ in range(columns)] for _ in range(rows)
+    ]
 
 
 def _draw_notation(kind: Kind, parts: int, letters: list[str], rng: random.Random) -> str:
@@ -250,7 +252,8 @@ def battery(kind: Kind) -> list[Any]:
         case "sum" | "brackets" | "runs" | "moves":
             return [_draw_notation(kind, 1 + i % 8, [], rng) for i in range(50)]
         case "pairs":
-            return [_draw_notation(kind, 6, [], rng) for _ in range(10)] + [_draw_notation(kind, 2, [letter], rng) for letter in _LETTERS * 2]
+            long = [_draw_notation(kind, 6, [], rng) for _ in range(10)]
+            return long + [_draw_notation(kind, 2, [letter], rng) for letter in _LETTERS * 2]
         case _:
             pairs = [[letter + word for word in rng.sample(_WORDS, 2)] for letter in _LETTERS]
             return pairs + [_draw_words([], rng) for _ in range(10)]

@@ -4,6 +4,7 @@ Ids 0 to 4 are `<pad>`, `<s>`, `</s>`, `<unk>`, `<mask>`; every byte has an entr
 CodeT5's own tokenizer has 32,000 entries and 100 span sentinels after them; one trained here has as many entries as asked for.
 """
 
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -56,6 +57,14 @@ class Tokenizer:
         """Ids of a text, without `<s>` and `</s>`. A lone surrogate, which UTF-8 cannot hold, counts as `?`."""
         text = text.encode("utf-8", "replace").decode("utf-8")
         return self._backend.encode(text, add_special_tokens=False).ids
+
+    def starts(self, text: str) -> list[int]:
+        """Where in the text each id of `encode` begins, in characters; ids that share a character begin at it."""
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        # The library's own offsets leave out the space that begins a token. A byte-level token has a letter for each of its bytes.
+        character_of_byte = [i for i, character in enumerate(text) for _ in character.encode("utf-8")] + [len(text)]
+        lengths = map(len, self._backend.encode(text, add_special_tokens=False).tokens)
+        return [character_of_byte[end] for end in itertools.accumulate(lengths, initial=0)][:-1]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids up to the first `</s>`, special tokens left out.

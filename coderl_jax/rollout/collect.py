@@ -1,5 +1,6 @@
 """From an actor and problems to judged programs, and from those to the arrays an RL update reads."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from coderl_jax.data.batches import pad_to
 from coderl_jax.objectives.returns import REWARDS
 from coderl_jax.rollout.sampler import Request, Sampler, padded_length
 from coderl_jax.sandbox import Judge
-from coderl_jax.types import Outcome, Program, Rollout, Tests, Verdict
+from coderl_jax.types import Difficulty, Outcome, Program, Rollout, Tests, Verdict
 
 Judged = list[tuple[Program, Verdict]]
 
@@ -63,6 +64,35 @@ def outcome_mix(judged: Sequence[Judged]) -> dict[str, float]:
     """Share of each outcome among all programs."""
     outcomes = [verdict.outcome for rows in judged for _, verdict in rows]
     return {outcome.label: outcomes.count(outcome) / max(len(outcomes), 1) for outcome in Outcome}
+
+
+def error_types(judged: Sequence[Judged]) -> dict[str, float]:
+    """Share of all programs that end with each type of error, the most common first; failed tests and passes have none."""
+    types = [verdict.error_type for rows in judged for _, verdict in rows]
+    counts = Counter(name for name in types if name is not None)
+    return {name: count / len(types) for name, count in counts.most_common()}
+
+
+def by_difficulty(judged: Sequence[Judged], difficulties: Sequence[Difficulty]) -> dict[str, dict[str, Any]]:
+    """{difficulty: {"problems", "greedy_pass", "sampled_pass", "outcomes"}}; the first program of a problem is the greedy one."""
+    groups: dict[str, list[Judged]] = {}
+    for rows, difficulty in zip(judged, difficulties, strict=True):
+        groups.setdefault(difficulty or "unknown", []).append(rows)
+    return {
+        name: {
+            "problems": len(groups[name]),
+            "greedy_pass": passing_share([rows[:1] for rows in groups[name]]),
+            "sampled_pass": passing_share([rows[1:] for rows in groups[name]]),
+            "outcomes": outcome_mix([rows[1:] for rows in groups[name]]),
+        }
+        for name in sorted(groups)
+    }
+
+
+def return_shares(returns: Float[np.ndarray, " b"]) -> dict[str, float]:
+    """Share of the programs at each value of the relative return, rising; there are at most 13."""
+    values, counts = np.unique(np.round(returns.astype(np.float64), 1) + 0.0, return_counts=True)
+    return {f"{value:.1f}": float(count / len(returns)) for value, count in zip(values, counts, strict=True)}
 
 
 def to_rollout(requests: Sequence[Request], judged: Sequence[Judged]) -> Rollout:
