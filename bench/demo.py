@@ -18,7 +18,7 @@ import sys
 import time
 import unittest.mock
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from coderl_jax import cli
 from coderl_jax.data.problems import load_problems, save_problems
@@ -100,7 +100,7 @@ def demo(config: DemoConfig) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.parent / ".jax_cache"))
     clock = Clock(out / "timing.json", config.install_seconds)
     if config.start == "shipped":
-        _copy(SHIPPED, out / "warm")
+        copy_model(SHIPPED, out / "warm")
     else:
         clock.stage("warm start", WARM_START, out)
     for name, commands in STAGES.items():
@@ -110,13 +110,13 @@ def demo(config: DemoConfig) -> None:
     write_json(out / "rows.json", [{"name": name, "title": title} for name, (title, *_) in ROWS.items()])
     save_problems(out / "problems.jsonl", load_problems("tiny#test"))
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
-    table = "\n".join([_header(config), result_table(out), clock.table()])
+    table = "\n".join([header(config), result_table(out), clock.table()])
     write_text(out / "table.txt", table)
     print(table)
     print(f"{out}/table.txt and {out}/report.html")
 
 
-def _header(config: DemoConfig) -> str:
+def header(config: Any) -> str:
     """What made the table: so it can be kept as it is (bench/results)."""
     made = describe_run(config, {})
     return f"""\
@@ -180,7 +180,8 @@ class Clock:
         return "\n".join(["where the time went", *lines, f"{'total':<60} {total:>7.1f} s"]) + "\n"
 
 
-def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+def copy_model(source: pathlib.Path, target: pathlib.Path) -> None:
+    """A model's folder at its new place, unless it is there."""
     if not target.exists():
         partial = target.with_name(target.name + ".partial")
         shutil.copytree(source, partial, dirs_exist_ok=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coderl_jax.files import UserError
 from coderl_jax.metrics import intervals
 from coderl_jax.metrics.evaluation import ProblemResult, against, evaluation
-from coderl_jax.metrics.intervals import interval_95, paired_difference
+from coderl_jax.metrics.intervals import crossed_interval_95, interval_95, paired_difference
 from coderl_jax.metrics.passk import n_at_k, pass_at_k
 from coderl_jax.metrics.ranking import area_under_roc
 from coderl_jax.types import Outcome
@@ -204,3 +204,23 @@ def test_against_other_problems_or_another_file_is_the_users_error():
     for other in ([], {}, {"per_problem": [{"id": "a", "pass@k": 3}]}, {"per_problem": [{"id": "a", "pass@k": {"1": "x"}}]}):
         with pytest.raises(UserError, match="other: per_problem: expected a report"):
             against(report, other, "other", 0)
+
+
+def test_a_crossed_interval_of_one_run_is_that_of_its_problems():
+    values = np.random.default_rng(0).random(200)
+    np.testing.assert_allclose(crossed_interval_95(values[None], 1), interval_95(values, 1), atol=0.004)
+
+
+def test_a_crossed_interval_covers_the_choice_of_runs():
+    problems = np.random.default_rng(0).random(300)
+    alike, apart = np.stack([problems] * 3), np.stack([problems - 0.3, problems, problems + 0.3])
+    widths = [np.diff(crossed_interval_95(values, 1))[0] for values in (alike, apart)]
+    assert widths[1] > 5 * widths[0]
+
+
+def test_a_crossed_interval_leaves_out_what_does_not_count():
+    values = np.array([[1.0, np.nan, np.nan, 0.0], [1.0, np.nan, 1.0, 0.0]])
+    low, high = crossed_interval_95(values, 0)
+    assert 0 <= low < np.nanmean(values) < high <= 1
+    with pytest.raises(ValueError, match="got none"):
+        crossed_interval_95(np.full((2, 3), np.nan), 0)

@@ -36,6 +36,34 @@ def interval_95(values: Float[np.ndarray, " p"], seed: int) -> tuple[float, floa
     return float(low), float(high)
 
 
+def crossed_interval_95(values: Float[np.ndarray, "r p"], seed: int) -> tuple[float, float]:
+    """95% interval of the mean over runs and problems that were crossed: every run met every problem.
+
+    Runs and problems are both drawn with replacement: the interval covers the choice of either. Few runs say little about
+    runs; with one run only problems are drawn.
+
+    Args:
+      values: one number a run (a seed, say) and problem, float [r, p]; NaN where a problem does not count in a run.
+      seed: of the draws.
+
+    Raises:
+      ValueError: no value.
+    """
+    if np.isnan(values).all():
+        raise ValueError("expected one value or more, got none")
+    rng = np.random.default_rng(seed)
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    means = np.full(RESAMPLES, np.nan)
+    for i in range(RESAMPLES):
+        # How often each run and problem was drawn: the mean of the drawn values, without copying them.
+        runs, problems = (np.bincount(rng.integers(size, size=size), minlength=size) for size in values.shape)
+        count = runs @ known @ problems
+        means[i] = runs @ filled @ problems / count if count else np.nan
+    low, high = np.nanpercentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def paired_difference(a: Float[np.ndarray, " p"], b: Float[np.ndarray, " p"], seed: int) -> tuple[float, tuple[float, float]]:
     """Mean of a - b over the same problems, and its 95% interval.
 

@@ -1,0 +1,293 @@
+"""What every part of CodeRL adds, on built-in problems, over seeds: the paper's Tables 2, 3 and 4 in small.
+
+    python -m bench.ablation --out runs/ablation            # a night on 2 cores; interrupted, the same command goes on
+    python -m bench.ablation --quick --out runs/quick       # a few minutes, from the shipped warm start: shows that it runs
+
+For every seed a warm start is trained, and from it, with the same number of updates of the same schedule: more cross-entropy,
+RL without critic, RL without baseline, and RL. Two settings: RL on `tiny#train` alone, the paper's, and on `tiny#practice`,
+problems with tests and no solutions that are drawn like the test split. Each model is then sampled plainly and critically
+(refining only, and repairing 1, 2 or 4 failing programs too), always the same number of programs of each test problem,
+refined and repaired ones counted. What is chosen (best parameters, step size) is chosen on validation. The primer, which
+stands in for pretraining, is common to the seeds.
+"""
+
+import dataclasses
+import gc
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.demo import DRAW, EXPLORE, FIT, LENGTHS, SHIPPED, VALIDATE, Clock, copy_model, header
+from coderl_jax import cli
+from coderl_jax.files import read_json, read_jsonl, write_json, write_text
+from coderl_jax.metrics.intervals import crossed_interval_95
+
+PRIMER = f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 10000 --learning-rate 2e-3
+    --end-learning-rate 1e-4 --save-every 1000 --out OUT/primer"""
+WARM = f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 1500 --learning-rate 3e-4 --end-learning-rate 2e-5
+    {VALIDATE} --validation-samples 2 --validate-every 250 {DRAW}"""
+UPDATES_PER_ROUND = 4
+RL = {
+    "no_critic": ("RL without critic", "--baseline greedy"),
+    "no_baseline": ("RL without baseline", "--baseline none --critic SET/critic"),
+    "rl": ("RL", "--baseline greedy --critic SET/critic"),
+}
+SETTINGS = {"train": "tiny#train, the paper's setting", "practice": "tiny#practice, tests only"}
+TITLES = {"warm": "warm start", "control": "more cross-entropy", **{name: title for name, (title, _) in RL.items()}}
+METRICS = {
+    "pass@1": ("pass@k", "1"),
+    "pass@10": ("pass@k", "10"),
+    "1@10": ("n@k", "1@10"),
+}
+SAMPLES = 10
+DRAWN = SAMPLES // 2  # by critical sampling, before it refines and repairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is done. `repairs` are the values of M; `learn` and `test` limit problems (0: all)."""
+
+    seeds: tuple[int, ...]
+    settings: tuple[str, ...]
+    repairs: tuple[int, ...]
+    rounds: int
+    critic_steps: int
+    learn: str
+    test: str
+
+
+FULL = Size((0, 1, 2), ("train", "practice"), (1, 2, 4), 60, 400, "", "")
+QUICK = Size((0,), ("practice",), (1,), 4, 40, "--limit 100", "--limit 60")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AblationConfig:
+    """RL and critical sampling, part by part, over seeds."""
+
+    out: str = "runs/ablation"
+    """Folder of everything; table.txt and results.json are in it."""
+    quick: bool = False
+    """One seed, few problems and updates: shows that everything runs, and proves nothing."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(AblationConfig, ablation, argv)
+
+
+def ablation(config: AblationConfig) -> None:
+    """Run what is left to do, then the tables."""
+    import jax
+
+    size, out = QUICK if config.quick else FULL, pathlib.Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
+    clock = Clock(out / "timing.json", 0.0)
+    if not config.quick:
+        clock.stage("primer", [PRIMER], out)
+    for seed in size.seeds:
+        folder = out / f"seed{seed}"
+        if config.quick:
+            folder.mkdir(exist_ok=True)
+            copy_model(SHIPPED, folder / "warm")
+        for name, commands in stages(size, seed, config.quick):
+            clock.stage(f"seed {seed}: {name}", [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
+            jax.clear_caches()  # hundreds of compiled programs would fill the memory
+            gc.collect()
+    results = summary(out, size)
+    write_json(out / "results.json", results)
+    text = "\n".join([header(config), tables(results), clock.table()])
+    write_text(out / "table.txt", text)
+    print(text)
+
+
+def stages(size: Size, seed: int, quick: bool) -> Iterator[tuple[str, list[str]]]:
+    """Name and commands of every stage of a seed, in order."""
+    updates = size.rounds * UPDATES_PER_ROUND
+    schedule = f"""--batch-size 32 --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98
+        --dropout 0 --seed {seed}"""
+    safe = "--time-limit 1 --cache OUT/verdicts"
+    if not quick:
+        yield "warm start", [f"{WARM} {safe} --seed {seed} --out SEED/warm"]
+    yield (
+        "more cross-entropy",
+        [
+            f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {safe} {schedule} --steps {updates}
+            {VALIDATE} --validate-every {updates // 6} --out SEED/control"""
+        ],
+    )
+    for setting in size.settings:
+        own = f"SEED/{setting}"
+        yield f"{setting}: critics and repair", _helpers(size, setting, own, safe, seed)
+        for name, (_, flags) in RL.items():
+            yield (
+                f"{setting}: {TITLES[name]}",
+                [
+                    f"""train.rl --problems tiny#{setting} --supervised tiny#train --init SEED/warm {flags.replace("SET", own)} {EXPLORE}
+                    --num-samples 8 --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
+                    --negative-weight 0.25 {schedule} {safe} {VALIDATE} --validate-every {max(1, size.rounds // 6)} --out {own}/{name}"""
+                ],
+            )
+    yield "test", list(_tests(size, safe, seed))
+
+
+def _helpers(size: Size, setting: str, own: str, safe: str, seed: int) -> list[str]:
+    """The models that learn from the warm start's programs for the problems of a setting."""
+    learn = f"""--problems tiny#{setting} --verdicts {own}/learn.verdicts.jsonl --init SEED/warm {LENGTHS} --batch-size 16
+        --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 20 --decay-power 1 --beta2 0.98 --dropout 0
+        --steps {size.critic_steps} --save-every {size.critic_steps} --seed {seed}"""
+    samples = 8 if setting == "train" else 4  # there are twice as many practice problems
+    return [
+        f"""sample.generate --actor SEED/warm --problems tiny#{setting} {size.learn} --num-samples {samples} {EXPLORE} --seed {seed}
+            --out {own}/learn.programs.jsonl""",
+        f"sample.judge --problems tiny#{setting} --programs {own}/learn.programs.jsonl {safe} --out {own}/learn.verdicts.jsonl",
+        f"train.critic {learn} --out {own}/critic",
+        f"train.critic {learn} --classes 2 --out {own}/binary",
+        f"train.repair {learn} --out {own}/repair",
+    ]
+
+
+def actors(size: Size) -> dict[str, str]:
+    """Every model that is tested: its name in the results, and its run folder below the seed's."""
+    trained = {f"{setting}.{name}": f"{setting}/{name}" for setting in size.settings for name in RL}
+    return {"warm": "warm", "control": "control", **trained}
+
+
+def _tests(size: Size, safe: str, seed: int) -> Iterator[str]:
+    """The commands of every row of the tables."""
+    for name, folder in actors(size).items():
+        start = f"--actor SEED/{folder} --problems tiny#test {size.test}"
+        draw = f"{start} {DRAW} --num-samples {SAMPLES} --seed {seed + 1}"
+        yield from _row(f"sample.generate {draw}", f"SEED/test/{name}.plain", safe, size)
+        yield from _row(f"sample.generate {start} {LENGTHS} --temperature 0 --num-samples 1", f"SEED/test/{name}.greedy", safe, size)
+        for setting in size.settings if name in ("warm", "control") else [name.split(".")[0]]:
+            own = f"SEED/{setting}"
+            for mode, repairs in {"refine": None, **{f"repair{m}": m for m in size.repairs}}.items():
+                repair = f"--repair {own}/repair --repair-candidates {repairs}" if repairs else ""
+                critics = f"--critic {own}/binary --rank-critic {own}/critic"
+                test = f"SEED/test/{name}.{setting}.{mode}" if name in ("warm", "control") else f"SEED/test/{name}.{mode}"
+                yield from _row(f"sample.critical {draw} {critics} {repair} {safe}", test, safe, size)
+
+
+def _row(draw: str, test: str, safe: str, size: Size) -> list[str]:
+    judge = f"sample.judge --problems tiny#test --programs {test}.programs.jsonl {safe}"
+    ks = "1" if test.endswith(".greedy") else f"1 {SAMPLES}"
+    return [
+        f"{draw} --out {test}.programs.jsonl",
+        f"{judge} --tests hidden --out {test}.verdicts.jsonl",
+        f"{judge} --tests example --out {test}.example_verdicts.jsonl",
+        f"""sample.evaluate --problems tiny#test {size.test} --verdicts {test}.verdicts.jsonl
+            --example-verdicts {test}.example_verdicts.jsonl --k {ks} --n 1 --out {test}.report.json""",
+    ]
+
+
+def summary(out: pathlib.Path, size: Size) -> dict[str, Any]:
+    """Every row and difference of the tables with its interval, over problems and seeds."""
+    return {
+        "seeds": list(size.seeds),
+        "programs_a_problem": SAMPLES,
+        "settings": {setting: _setting(out, size, setting) for setting in size.settings},
+    }
+
+
+def _setting(out: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
+    modes = ["plain", "refine", *(f"repair{m}" for m in size.repairs)]
+    measured = {(actor, mode): _measured(out, size, setting, actor, mode) for actor in TITLES for mode in modes}
+    pairs = [(("rl", "plain"), (other, "plain")) for other in ("warm", "control", "no_critic", "no_baseline")]
+    pairs.append((("control", "plain"), ("warm", "plain")))
+    pairs += [((actor, mode), (actor, "plain")) for actor in TITLES for mode in modes[1:]]
+    pairs += [((actor, mode), (actor, "refine")) for actor in TITLES for mode in modes[2:]]
+    return {
+        "rows": [{"actor": actor, "sampling": mode, **_estimates(values)} for (actor, mode), values in measured.items()],
+        "differences": [
+            {
+                **{f"of_{part}": value for part, value in zip(("actor", "sampling"), one, strict=True)},
+                **{f"from_{part}": value for part, value in zip(("actor", "sampling"), other, strict=True)},
+                **_estimates({name: values - measured[other][name] for name, values in measured[one].items() if name != "none passes"}),
+            }
+            for one, other in pairs
+        ],
+    }
+
+
+def _measured(out: pathlib.Path, size: Size, setting: str, actor: str, mode: str) -> dict[str, np.ndarray]:
+    """Metric -> its value for each seed and problem, float [r, p]. NaN where it does not apply.
+
+    `stuck pass@10` is pass@10 on the problems of which no drawn program passes the example tests (the first `DRAWN`, the same
+    whatever the sampling); `none passes` is the share of such problems. `greedy` belongs to the model, so to plain sampling.
+    """
+    rows = []
+    for seed in size.seeds:
+        tests = out / f"seed{seed}" / "test"
+        base = actor if actor in ("warm", "control") else f"{setting}.{actor}"
+        of_setting = f"{base}.{setting}" if actor in ("warm", "control") else base
+        problems = read_json(tests / f"{base if mode == 'plain' else of_setting}.{mode}.report.json")["per_problem"]
+        row = {name: np.array([problem[family][key] for problem in problems]) for name, (family, key) in METRICS.items()}
+        solved = _solved_by_drawn(tests / f"{base}.plain.example_verdicts.jsonl")
+        stuck = np.array([problem["id"] not in solved for problem in problems])
+        row["stuck pass@10"] = np.where(stuck, row["pass@10"], np.nan)
+        if mode == "plain":
+            greedy = read_json(tests / f"{base}.greedy.report.json")["per_problem"]
+            row["greedy"] = np.array([problem["pass@k"]["1"] for problem in greedy])
+            row["none passes"] = stuck.astype(float)
+        rows.append(row)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _solved_by_drawn(path: pathlib.Path) -> set[str]:
+    """Problems of which one of the first `DRAWN` programs passes the example tests."""
+    return {row["problem_id"] for _, row in read_jsonl(path) if row["index"] < DRAWN and row["outcome"] == "passed"}
+
+
+def _estimates(measured: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Mean and interval of every metric that applies somewhere."""
+    return {
+        name: {"mean": float(np.nanmean(values)), "interval_95": list(crossed_interval_95(values, 0))}
+        for name, values in measured.items()
+        if not np.isnan(values).all()
+    }
+
+
+def tables(results: dict[str, Any]) -> str:
+    """The results as text, in percent; differences in points."""
+    columns = [*METRICS, "greedy", "stuck pass@10"]
+    parts = [
+        f"{results['programs_a_problem']} programs a problem in every row; mean over seeds {results['seeds']} with 95% intervals over",
+        "seeds and problems; stuck: problems of which no drawn program passes the example tests",
+    ]
+    for setting, found in results["settings"].items():
+        head = [f"RL on {SETTINGS[setting]}", "sampling", *columns]
+        rows = [[TITLES[row["actor"]], row["sampling"], *(_cell(row, name, ".1f") for name in columns)] for row in found["rows"]]
+        differences = [
+            [
+                f"{TITLES[row['of_actor']]}, {row['of_sampling']}",
+                f"minus {TITLES[row['from_actor']]}, {row['from_sampling']}"
+                if row["of_actor"] != row["from_actor"]
+                else f"minus {row['from_sampling']}",
+                *(_cell(row, name, "+.1f") for name in columns),
+            ]
+            for row in found["differences"]
+        ]
+        shares = {row["actor"]: row["none passes"]["mean"] for row in found["rows"] if "none passes" in row}
+        parts += ["", aligned([head, *rows]), "", aligned([["difference in points", "", *columns], *differences])]
+        parts += ["", "stuck problems, percent: " + ", ".join(f"{TITLES[actor]} {100 * share:.1f}" for actor, share in shares.items())]
+    return "\n".join(parts) + "\n"
+
+
+def _cell(row: dict[str, Any], name: str, style: str) -> str:
+    if name not in row:
+        return "-"
+    value, (low, high) = row[name]["mean"], row[name]["interval_95"]
+    return "{} [{}, {}]".format(*(format(100 * part, style) for part in (value, low, high)))
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Rows as a table of text, a rule below the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+if __name__ == "__main__":
+    main()
