@@ -19,15 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.demo import DRAW, EXPLORE, FIT, LENGTHS, SHIPPED, VALIDATE, Clock, copy_model, header
+from bench.demo import DRAW, EXPLORE, LENGTHS, SHIPPED, WARM_START, Clock, copy_model, header
 from coderl_jax import cli
 from coderl_jax.files import read_json, read_jsonl, write_json, write_text
 from coderl_jax.metrics.intervals import crossed_interval_95
 
-PRIMER = f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 10000 --learning-rate 2e-3
-    --end-learning-rate 1e-4 --save-every 1000 --out OUT/primer"""
-WARM = f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 1500 --learning-rate 3e-4 --end-learning-rate 2e-5
-    {VALIDATE} --validation-samples 2 --validate-every 250 {DRAW}"""
 UPDATES_PER_ROUND = 4
 RL = {
     "no_critic": ("RL without critic", "--baseline greedy"),
@@ -54,12 +50,13 @@ class Size:
     repairs: tuple[int, ...]
     rounds: int
     critic_steps: int
+    validation: str
     learn: str
     test: str
 
 
-FULL = Size((0, 1, 2), ("train", "practice"), (1, 2, 4), 60, 400, "", "")
-QUICK = Size((0,), ("practice",), (1,), 4, 40, "--limit 100", "--limit 60")
+FULL = Size((0, 1, 2), ("train", "practice"), (1, 2, 4), 60, 400, "--validation tiny#validation", "", "")
+QUICK = Size((0,), ("practice",), (1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +82,7 @@ def ablation(config: AblationConfig) -> None:
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
     clock = Clock(out / "timing.json", 0.0)
     if not config.quick:
-        clock.stage("primer", [PRIMER], out)
+        clock.stage("primer", WARM_START[:1], out)
     for seed in size.seeds:
         folder = out / f"seed{seed}"
         if config.quick:
@@ -109,12 +106,12 @@ def stages(size: Size, seed: int, quick: bool) -> Iterator[tuple[str, list[str]]
         --dropout 0 --seed {seed}"""
     safe = "--time-limit 1 --cache OUT/verdicts"
     if not quick:
-        yield "warm start", [f"{WARM} {safe} --seed {seed} --out SEED/warm"]
+        yield "warm start", [f"{WARM_START[1].removesuffix('--out OUT/warm')} --cache OUT/verdicts --seed {seed} --out SEED/warm"]
     yield (
         "more cross-entropy",
         [
             f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {safe} {schedule} --steps {updates}
-            {VALIDATE} --validate-every {updates // 6} --out SEED/control"""
+            {size.validation} --validate-every {max(1, size.rounds // 6) * UPDATES_PER_ROUND} --out SEED/control"""
         ],
     )
     for setting in size.settings:
@@ -126,7 +123,8 @@ def stages(size: Size, seed: int, quick: bool) -> Iterator[tuple[str, list[str]]
                 [
                     f"""train.rl --problems tiny#{setting} --supervised tiny#train --init SEED/warm {flags.replace("SET", own)} {EXPLORE}
                     --num-samples 8 --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
-                    --negative-weight 0.25 {schedule} {safe} {VALIDATE} --validate-every {max(1, size.rounds // 6)} --out {own}/{name}"""
+                    --negative-weight 0.25 {schedule} {safe}
+                    {size.validation} --validate-every {max(1, size.rounds // 6)} --out {own}/{name}"""
                 ],
             )
     yield "test", list(_tests(size, safe, seed))
@@ -163,11 +161,18 @@ def _tests(size: Size, safe: str, seed: int) -> Iterator[str]:
         yield from _row(f"sample.generate {start} {LENGTHS} --temperature 0 --num-samples 1", f"SEED/test/{name}.greedy", safe, size)
         for setting in size.settings if name in ("warm", "control") else [name.split(".")[0]]:
             own = f"SEED/{setting}"
+            if name == "warm":  # how good the critics are, for the report
+                yield from _scores(f"SEED/test/{name}.plain", own, setting)
             for mode, repairs in {"refine": None, **{f"repair{m}": m for m in size.repairs}}.items():
                 repair = f"--repair {own}/repair --repair-candidates {repairs}" if repairs else ""
                 critics = f"--critic {own}/binary --rank-critic {own}/critic"
                 test = f"SEED/test/{name}.{setting}.{mode}" if name in ("warm", "control") else f"SEED/test/{name}.{mode}"
                 yield from _row(f"sample.critical {draw} {critics} {repair} {safe}", test, safe, size)
+
+
+def _scores(test: str, own: str, setting: str) -> list[str]:
+    score = f"sample.score --problems tiny#test --programs {test}.verdicts.jsonl {LENGTHS}"
+    return [f"{score} --critic {own}/{critic} --out {test}.{setting}_{critic}.scores.jsonl" for critic in ("critic", "binary")]
 
 
 def _row(draw: str, test: str, safe: str, size: Size) -> list[str]:

@@ -37,7 +37,7 @@ SAMPLES = 4
 FIT = f"{LENGTHS} --batch-size 16 --warmup-steps 100 --decay-power 1 --beta2 0.98 --dropout 0"
 WARM_START = [  # the primer stands in for pretraining; the second stage is the paper's warm start on ground truth
     f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 10000 --learning-rate 2e-3
-        --end-learning-rate 1e-4 --out OUT/primer""",
+        --end-learning-rate 1e-4 --save-every 1000 --out OUT/primer""",
     f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 1500 --learning-rate 3e-4 --end-learning-rate 2e-5
         {VALIDATE} --validation-samples 2 --validate-every 250 --time-limit 1 --temperature 0.6 --top-p 0.95 --out OUT/warm""",
 ]
@@ -137,12 +137,18 @@ def _row(name: str, against: str | None, actor: str) -> list[str]:
         draw = f"sample.generate --actor {actor} {draw}"
     judge = f"sample.judge --problems tiny#test --programs {test}.programs.jsonl {SAFE}"
     compared = f" --against OUT/test/{against}.report.json" if against else ""
+    scores = [
+        f"""sample.score --critic OUT/{critic} --problems tiny#test --programs {test}.verdicts.jsonl {LENGTHS}
+            --out {test}.{critic}.scores.jsonl"""
+        for critic in ("critic", "binary")
+    ]
     return [
         draw,
         f"{judge} --tests hidden --out {test}.verdicts.jsonl",
         f"{judge} --tests example --out {test}.example_verdicts.jsonl",
         f"""sample.evaluate --problems tiny#test --verdicts {test}.verdicts.jsonl --example-verdicts {test}.example_verdicts.jsonl
             --k 1 {SAMPLES} --n 1{compared} --out {test}.report.json""",
+        *(scores if name == "rl_critical" else []),  # for the page
     ]
 
 

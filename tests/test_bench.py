@@ -1,0 +1,126 @@
+"""The benchmarks' own parts: their commands are commands, their tables say what the files say."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from bench import ablation, demo
+from coderl_jax import cli, stages
+from coderl_jax.files import write_json, write_jsonl
+
+CONFIGS = {
+    "train.finetune": stages.FinetuneConfig,
+    "train.critic": stages.CriticConfig,
+    "train.repair": stages.RepairConfig,
+    "train.rl": stages.RLConfig,
+    "sample.generate": stages.GenerateConfig,
+    "sample.judge": stages.JudgeConfig,
+    "sample.score": stages.ScoreConfig,
+    "sample.critical": stages.CriticalConfig,
+    "sample.evaluate": stages.EvaluateConfig,
+}
+
+
+def _commands():
+    yield from demo.WARM_START
+    for commands in demo.STAGES.values():
+        yield from commands
+    for name, (_, against, actor) in demo.ROWS.items():
+        yield from demo._row(name, against, actor)
+    for size, quick in ((ablation.FULL, False), (ablation.QUICK, True)):
+        for _, commands in ablation.stages(size, 3, quick):
+            yield from commands
+
+
+def test_every_command_of_demo_and_ablation_is_one():
+    seen = set()
+    for command in _commands():
+        module, *flags = command.split()
+        cli.parse(CONFIGS[module], flags)
+        seen.add(module)
+    assert seen == CONFIGS.keys()
+    assert all(callable(importlib.import_module(name).main) for name in seen)
+
+
+def test_controls_have_the_updates_and_the_schedule_of_rl():
+    parsed = {}
+    for _, commands in ablation.stages(ablation.FULL, 0, False):
+        for command in commands:
+            module, *flags = command.split()
+            if module in ("train.finetune", "train.rl"):
+                config = cli.parse(CONFIGS[module], flags)
+                parsed[config.out.removeprefix("SEED/")] = config
+    control, rl = parsed["control"], parsed["practice/rl"]
+    assert control.optimizer.steps == rl.rounds * rl.updates_per_round
+    for name in ("batch_size", "learning_rate", "end_learning_rate", "warmup_steps", "decay_power", "beta2", "dropout"):
+        assert getattr(control.optimizer, name) == getattr(rl.optimizer, name)
+    assert control.optimizer.steps // control.validation.validate_every == rl.rounds // rl.validation.validate_every
+    assert (control.init, control.seed) == (rl.init, rl.seed)
+    for name in ("no_critic", "no_baseline"):
+        for setting in ("train", "practice"):
+            other = parsed[f"{setting}/{name}"]
+            assert (other.rounds, other.optimizer, other.sampling) == (rl.rounds, rl.optimizer, rl.sampling)
+    assert parsed["practice/no_critic"].critic is None
+    assert parsed["practice/no_baseline"].baseline == "none"
+
+
+SMALL = ablation.Size((0, 1), ("practice",), (1,), 1, 1, "", "", "")
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two problems; the warm start solves the first in seed 0 only, RL always; nothing solves the second plainly, repair does."""
+    for seed in (0, 1):
+        tests = tmp_path / f"seed{seed}" / "test"
+        for actor in ablation.TITLES:
+            base = actor if actor in ("warm", "control") else f"practice.{actor}"
+            of_setting = f"{base}.practice" if actor in ("warm", "control") else base
+            solves = float(actor == "rl" or seed == 0)
+            for name in (f"{base}.plain", f"{of_setting}.refine", f"{of_setting}.repair1", f"{base}.greedy"):
+                values = [solves, float(name.endswith("repair1"))]
+                rows = [
+                    {"id": problem, "pass@k": {"1": value, "10": value}, "n@k": {"1@10": value}}
+                    for problem, value in zip("ab", values, strict=True)
+                ]
+                write_json(tests / f"{name}.report.json", {"per_problem": rows})
+            example = [
+                {"problem_id": problem, "index": i, "outcome": "passed" if (problem == "a" or i >= ablation.DRAWN) else "failed_test"}
+                for problem in "ab"
+                for i in range(ablation.SAMPLES)
+            ]
+            write_jsonl(tests / f"{base}.plain.example_verdicts.jsonl", example)
+    return ablation.summary(tmp_path, SMALL)
+
+
+def test_the_ablation_averages_over_seeds_and_problems(results):
+    rows = {(row["actor"], row["sampling"]): row for row in results["settings"]["practice"]["rows"]}
+    assert rows["warm", "plain"]["pass@1"]["mean"] == 0.25
+    assert rows["rl", "plain"]["greedy"]["mean"] == 0.5
+    assert "greedy" not in rows["rl", "refine"]
+    assert rows["rl", "plain"]["none passes"]["mean"] == 0.5  # problem b: what passes its examples was drawn too late
+    assert rows["rl", "plain"]["stuck pass@10"] == {"mean": 0.0, "interval_95": [0.0, 0.0]}
+    assert rows["rl", "repair1"]["stuck pass@10"]["mean"] == 1.0
+    low, high = rows["warm", "plain"]["pass@1"]["interval_95"]
+    assert low == 0
+    assert 0.25 < high <= 1
+
+
+def test_the_ablation_pairs_seeds_and_problems(results):
+    differences = {
+        tuple(row[key] for key in ("of_actor", "of_sampling", "from_actor", "from_sampling")): row
+        for row in results["settings"]["practice"]["differences"]
+    }
+    assert differences["rl", "plain", "warm", "plain"]["pass@1"]["mean"] == 0.25
+    assert differences["rl", "repair1", "rl", "plain"]["1@10"]["mean"] == 0.5
+    assert differences["rl", "repair1", "rl", "plain"]["stuck pass@10"]["interval_95"] == [1.0, 1.0]
+    assert differences["control", "plain", "warm", "plain"]["pass@10"] == {"mean": 0.0, "interval_95": [0.0, 0.0]}
+
+
+def test_the_ablation_prints_its_results_in_percent(results):
+    text = ablation.tables(json.loads(json.dumps(results)))
+    row = next(line for line in text.splitlines() if line.startswith("RL  ") and "repair1" in line)
+    assert row.split()[2:4] == ["100.0", "[100.0,"]
+    assert "stuck problems, percent: warm start 50.0" in text
+    assert not np.isnan(results["settings"]["practice"]["rows"][0]["pass@1"]["mean"])
