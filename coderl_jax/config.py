@@ -4,6 +4,7 @@ Defaults are the paper's where it states one (CodeRL, section 4); the demo shows
 """
 
 import dataclasses
+import importlib.util
 from typing import Any, Literal
 
 from coderl_jax.files import UserError, shown
@@ -185,3 +186,27 @@ class Guard:
     def __post_init__(self):
         expect_each(self, "a number in (0, 1]", lambda v: 0 < v <= 1, "max_drop", "step_factor")
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "max_rollbacks")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Where a run's numbers are shown while it runs; all of them are in its `metrics.jsonl` anyway."""
+
+    tensorboard: bool = False
+    """Write event files for TensorBoard into the run folder."""
+    wandb: str | None = None
+    """Project of Weights & Biases that the run is shown in; none: nothing is sent."""
+
+    def __post_init__(self):
+        name = self.wandb
+        allowed = name is None or (name.strip() != "" and not set(name) & set("/\\#?%:"))
+        expect(allowed, "wandb", "a project's name without any of / \\ # ? % :", name)
+        for flag, package, asked in (("tensorboard", "tensorboardX", self.tensorboard), ("wandb", "wandb", name is not None)):
+            if asked and not _installed(package):
+                raise UserError(f"--{flag}: expected the package {package}, got none installed; pip install 'coderl_jax[{flag}]'")
+
+
+def _installed(package: str) -> bool:
+    """Whether a package could be imported. A bare folder of its name, such as the `wandb/` that wandb leaves behind, is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None

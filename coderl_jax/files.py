@@ -254,7 +254,7 @@ def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: boo
       settings: the stage's configuration; two outputs are the same work when settings and input hashes agree.
       inputs: see `describe_run`.
       folder: True for a run folder (manifest and config inside), False for a file (manifest beside it).
-      ignore: settings that do not change the result, such as `judging.workers` (a dot leads into a group).
+      ignore: settings that do not change the result, such as `judging.workers` (a dot leads into a group) or `tracking` (all of a group).
 
     Raises:
       UserError: the place is not writable, or holds something made with other settings.
@@ -306,7 +306,7 @@ def _check_same_work(found: pathlib.Path, final: pathlib.Path, new: dict[str, An
         ours, theirs = flat(new[part]), flat(old[part])
         for name in sorted(ours.keys() | theirs.keys()):
             before, now = theirs.get(name), ours.get(name)
-            if before != now and name not in ignore:
+            if before != now and not {name, name.split(".")[0]} & set(ignore):
                 if part == "inputs":
                     before, now = ((v or {}).get("sha256") or (v or {}).get("name") for v in (before, now))
                 raise UserError(

@@ -6,7 +6,7 @@ Groups from `coderl_jax.config` are fields; their flags carry no prefix.
 import dataclasses
 from typing import Any, Literal
 
-from coderl_jax.config import Guard, Judging, Lengths, ModelShape, Optimizer, Sampling, Validation, expect, expect_each
+from coderl_jax.config import Guard, Judging, Lengths, ModelShape, Optimizer, Sampling, Tracking, Validation, expect, expect_each
 
 
 def _positional(**kwargs: Any) -> Any:
@@ -41,6 +41,7 @@ class FinetuneConfig:
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
+    tracking: Tracking = Tracking()
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
@@ -68,6 +69,7 @@ class CriticConfig:
     """Updates between two checkpoints and measurements."""
     lengths: Lengths = Lengths()
     optimizer: Optimizer = Optimizer()
+    tracking: Tracking = Tracking()
 
     def __post_init__(self):
         expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "holdout")
@@ -92,6 +94,7 @@ class RepairConfig:
     """Updates between two checkpoints."""
     lengths: Lengths = Lengths()
     optimizer: Optimizer = Optimizer()
+    tracking: Tracking = Tracking()
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "save_every")
@@ -136,6 +139,7 @@ class RLConfig:
     judging: Judging = Judging()
     validation: Validation = Validation()
     guard: Guard = Guard()
+    tracking: Tracking = Tracking()
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every")

@@ -117,6 +117,7 @@ def test_a_setting_that_changes_no_result_may_differ(tmp_path):
     assert open_output(out, more, {}, folder=True, ignore=("out", "judging.workers")).resumed
     with pytest.raises(UserError, match=r"judging.workers: expected 2 as when it was made, got 5"):
         open_output(out, more, {}, folder=True)
+    assert open_output(out, more, {}, folder=True, ignore=("out", "judging")).resumed, "a group's name stands for all of it"
     other = Settings(out, judging=Judging(workers=5, time_limit=1.0))
     with pytest.raises(UserError, match=r"judging.time_limit: expected 4.0 as when it was made, got 1.0"):
         open_output(out, other, {}, folder=True, ignore=("out", "judging.workers"))

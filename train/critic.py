@@ -34,7 +34,7 @@ def train_critic(config: CriticConfig) -> None:
     start = load_model(config.init, "actor")
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     learnt, heldout = labelled_programs(problems, config, start.tokenizer)
-    output = open_output(config.out, config, inputs, folder=True)
+    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
@@ -55,6 +55,7 @@ def train_critic(config: CriticConfig) -> None:
         evaluate=holdout_measure(heldout, model, config.optimizer.batch_size) if heldout.examples else None,
         choose=None,
         keep=lambda params: model.save(output.partial / "model", params),
+        tracking=config.tracking,
     )
     batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
     update, schedule = make_update(loss, optimizer), learning_rate(config.optimizer)

@@ -39,7 +39,7 @@ def finetune(config: FinetuneConfig) -> None:
         "init": config.init or "new",
         "tokenizer": config.tokenizer or config.tokenizer_problems or "trained",
     }
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache"))
+    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
@@ -57,6 +57,7 @@ def finetune(config: FinetuneConfig) -> None:
             evaluate=evaluate,
             choose="validation_pass@1" if evaluate else None,
             keep=lambda params: model.save(output.partial / "model", params),
+            tracking=config.tracking,
         )
         update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
         key, schedule = jax.random.key(config.seed), learning_rate(config.optimizer)

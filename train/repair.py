@@ -33,7 +33,7 @@ def train_repair(config: RepairConfig) -> None:
     model = load_model(config.init, "actor")
     examples = repair_examples(problems, config.verdicts, model.tokenizer, config.lengths)
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
-    output = open_output(config.out, config, inputs, folder=True)
+    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
@@ -46,6 +46,7 @@ def train_repair(config: RepairConfig) -> None:
         evaluate=None,
         choose=None,
         keep=lambda params: model.save(output.partial / "model", params),
+        tracking=config.tracking,
     )
     update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)

@@ -44,7 +44,7 @@ def reinforce(config: RLConfig) -> None:
         "critic": config.critic or "none",
         "supervised": config.supervised or "none",
     }
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache"))
+    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
@@ -121,13 +121,16 @@ class Loop:
         """All rounds, or what is left of them after an interruption."""
         from tqdm import tqdm
 
-        from coderl_jax.files import MetricsLog
         from coderl_jax.learner.checkpoint import stop_on_signal
+        from coderl_jax.learner.trackers import RunLog
 
         self._resume()
-        log = MetricsLog(self.folder / "metrics.jsonl", resume_at=self.progress.round + 1 if self.progress.round else 0)
-        rounds = self.config.rounds
-        with stop_on_signal() as stop, tqdm(total=rounds, initial=self.progress.round, unit="round", desc="rl") as bar:
+        rounds, done = self.config.rounds, self.progress.round
+        with (
+            RunLog(self.folder, self.config.tracking, resume_at=done + 1 if done else 0) as log,
+            stop_on_signal() as stop,
+            tqdm(total=rounds, initial=done, unit="round", desc="rl") as bar,
+        ):
             if self.progress.round == 0 and self.evaluate:
                 log.write(0, **self._guard(0))
             while self.progress.round < rounds and not self.progress.stopped:
@@ -145,10 +148,9 @@ class Loop:
                 if stop.requested and at < rounds:
                     self.close()
                     raise cli.Preempted(f"round {at} of {rounds} is saved")
-        if not self.evaluate:
-            self.actor.save(self.folder / "model", self.state.params)
-        log.close()
-        self.close()
+            if not self.evaluate:
+                self.actor.save(self.folder / "model", self.state.params)
+            self.close()
         return self.progress
 
     def close(self) -> None:

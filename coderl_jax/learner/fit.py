@@ -10,10 +10,11 @@ import jax
 from tqdm import tqdm
 
 from coderl_jax.cli import Preempted
+from coderl_jax.config import Tracking
 from coderl_jax.data.batches import Batch, BatchStream
-from coderl_jax.files import MetricsLog
 from coderl_jax.learner.checkpoint import Checkpoints, stop_on_signal
 from coderl_jax.learner.state import TrainState
+from coderl_jax.learner.trackers import RunLog
 
 LOG_EVERY = 20  # updates between two rows of metrics.jsonl: reading a device value makes the host wait
 
@@ -30,6 +31,7 @@ class Fit:
       evaluate: params -> numbers to log, or None.
       choose: name of the number whose best parameters are kept (larger is better), or None: the last are kept.
       keep: writes the chosen parameters, called whenever they improve and, without `choose`, at the end.
+      tracking: where the log's numbers are shown besides.
     """
 
     folder: pathlib.Path
@@ -39,6 +41,7 @@ class Fit:
     evaluate: Callable[[Any], dict[str, float]] | None
     choose: str | None
     keep: Callable[[Any], None]
+    tracking: Tracking = Tracking()
 
 
 def fit(
@@ -75,12 +78,12 @@ def fit(
         batches.restore(extra["position"])
         progress = extra["progress"]
     first = int(state.step)
-    log = MetricsLog(plan.folder / "metrics.jsonl", resume_at=first + 1)
 
     def save(at: int) -> None:
         checkpoints.save(at, state, {"position": batches.state(), "progress": progress})
 
     with (
+        RunLog(plan.folder, plan.tracking, resume_at=first + 1) as log,
         stop_on_signal() as stop,
         tqdm(total=plan.steps, initial=first, unit="update", desc=plan.folder.name.removesuffix(".partial")) as bar,
     ):
@@ -109,10 +112,9 @@ def fit(
             if stop.requested and not last:
                 checkpoints.close()
                 raise Preempted(f"update {at} of {plan.steps} is saved")
-    if plan.choose is None:
-        plan.keep(state.params)
-    checkpoints.close()
-    log.close()
+        if plan.choose is None:
+            plan.keep(state.params)
+        checkpoints.close()
     return progress
 
 
