@@ -135,12 +135,10 @@ def program_to_json(program: Program) -> dict[str, Any]:
 
 def verdict_from_json(place: str, row: dict[str, Any]) -> Verdict:
     """The verdict of a verdict row (its program: `program_from_json`)."""
-    labels = {outcome.label: outcome for outcome in Outcome}
     if "outcome" not in row:
         raise UserError(f"{place}: outcome: expected a verdict row, got none; run sample.judge first")
-    label = field(place, row, "outcome", f"one of {', '.join(labels)} or null", lambda v: v in labels, None)
     return Verdict(
-        outcome=None if label is None else labels[label],
+        outcome=_outcome(place, row),
         error_type=field(place, row, "error_type", "a string or null", _is_text, None),
         error_message=field(place, row, "error_message", "a string or null", _is_text, None),
         error_line=field(place, row, "error_line", "a whole number or null", _is_count, None),
@@ -164,17 +162,27 @@ def verdict_to_json(program: Program, verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _outcome(place: str, row: dict[str, Any], default: Outcome | None = None) -> Outcome | None:
+    labels = {outcome.label: outcome for outcome in Outcome}
+    label = field(place, row, "outcome", f"one of {', '.join(labels)} or null", lambda v: isinstance(v, str) and v in labels, None)
+    return default if label is None else labels[label]
+
+
 def score_from_json(place: str, row: dict[str, Any]) -> Score:
     """The score of a score row (its program: `program_from_json` without `tokens`, which are the critic's here)."""
 
     def is_numbers(value: Any) -> bool:
         return isinstance(value, list) and all(map(_is_number, value))
 
+    def is_counts(value: Any) -> bool:
+        return isinstance(value, list) and all(map(_is_count, value))
+
     return Score(
         outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of numbers", is_numbers)),
         tokens=tuple(field(place, row, "tokens", "a list of token ids", is_numbers)),
         token_values=tuple(field(place, row, "token_values", "a list of numbers", is_numbers)),
-        token_starts=tuple(field(place, row, "token_starts", "a list of numbers", is_numbers, ())),
+        outcome=_outcome(place, row, Outcome.PASSED),
+        token_starts=tuple(field(place, row, "token_starts", "a list of whole numbers >= 0", is_counts, ())),
         refine_cut=field(place, row, "refine_cut", "a whole number >= 0 or null", _is_count, None),
     )
 
@@ -187,6 +195,7 @@ def score_to_json(program: Program, score: Score) -> dict[str, Any]:
         "outcome_probabilities": list(score.outcome_probabilities),
         "tokens": list(score.tokens),
         "token_values": list(score.token_values),
+        "outcome": score.outcome.label,
         "token_starts": list(score.token_starts),
         "refine_cut": score.refine_cut,
     }

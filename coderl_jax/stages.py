@@ -268,7 +268,7 @@ class ReportConfig:
     """One page from run folders."""
 
     runs: tuple[str, ...] = _positional()
-    """Run folders."""
+    """Run folders; several are compared."""
     out: str
     """Page, an HTML file."""
 

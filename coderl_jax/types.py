@@ -158,6 +158,7 @@ class Program:
 class Score:
     """What a critic says of one program: class probabilities, and a value q(w_t) for each of its tokens.
 
+    `outcome` is the one that the values are the critic's belief in (u in the paper): the program's own where it was judged.
     `token_starts` are the characters of the program where its tokens begin. `refine_cut` is how many leading tokens critical
     sampling keeps of the program where it passes the example tests; a binary critic says so, another gives None.
     """
@@ -165,6 +166,7 @@ class Score:
     outcome_probabilities: tuple[float, ...]
     tokens: tuple[int, ...]
     token_values: tuple[float, ...]
+    outcome: Outcome = Outcome.PASSED
     token_starts: tuple[int, ...] = ()
     refine_cut: int | None = None
 

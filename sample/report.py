@@ -1,7 +1,10 @@
-"""One page from run folders: results with intervals, learning curves, funnel, programs, time, manifests.
+"""One page from run folders: results with intervals, learning curves, funnel, critics, time, manifests, programs.
 
     python -m sample.report runs/demo --out runs/demo/report.html
+    python -m sample.report runs/seed0 runs/seed1 --out page.html       compared with each other
 
+Beside NAME.verdicts.jsonl it looks for NAME.example_verdicts.jsonl, NAME.scores.jsonl and NAME.CRITIC.scores.jsonl, and for
+problems.jsonl up to the folder that was named.
 The page is a view: the same command again draws it anew from the files as they are now.
 """
 

@@ -51,6 +51,7 @@ def score(config: ScoreConfig) -> None:
                 outcome_probabilities=tuple(float(p) for p in outcome_probabilities(row)),
                 tokens=tuple(ids),
                 token_values=tuple(round(float(v), 6) for v in values),
+                outcome=outcome,
                 token_starts=tuple(program_token_starts(critic.tokenizer, program.program, config.lengths.max_new_tokens)),
                 refine_cut=seed_length(row) if critic.classes == 2 else None,
             )

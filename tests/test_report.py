@@ -1,5 +1,7 @@
 """The page and the table: right numbers, hostile text stays text, what is missing is left out, what is broken is named."""
 
+import base64
+import hashlib
 import html.parser
 import json
 import re
@@ -138,8 +140,8 @@ def test_a_difference_that_rounds_to_zero_has_no_minus_sign(tmp_path):
 
 def test_the_page_shows_the_tables_numbers_and_marks_differences_that_exclude_zero(folder):
     text = page([folder])
-    assert '<td><b>37.5</b><span class="interval">25.0 to 50.0</span></td>' in text
-    assert '<td class="up"><b>+25.0</b><span class="interval">+25.0 to +25.0</span></td>' in text
+    assert '<td data-v="0.375"><b>37.5</b><span class="interval">25.0 to 50.0</span></td>' in text
+    assert '<td class="up" data-v="0.25"><b>+25.0</b><span class="interval">+25.0 to +25.0</span></td>' in text
     assert "minus Warm start" in Reader(text).text
     easy, hard = re.findall(r"<h4>(.*?)</h4>.*?<b>([\d.]+)</b>", text)  # the first cell of each: warm start, pass@1
     assert easy == ("easy", "25.0")
@@ -158,7 +160,8 @@ def test_hostile_text_stays_text_wherever_it_comes_from(folder):
     write(folder / "test/rl.programs.funnel.json", {"stages": {HOSTILE: {HOSTILE: 1, "programs": 2}}, HOSTILE: 3})
     write(folder / "timing.json", {HOSTILE: 1})
     read = Reader(page([folder]))
-    assert not {"script", "img", "b onclick", "iframe", "link", "object"} & set(read.elements)
+    assert not {"img", "b onclick", "iframe", "link", "object"} & set(read.elements)
+    assert read.elements.count("script") == 1
     assert not [name for name, _ in read.attributes if name.startswith("on")]
     assert read.text.count("<img src=x onerror=alert(1)>") >= 12
 
@@ -170,7 +173,20 @@ def test_the_page_loads_nothing(folder):
     assert "://" not in text
     assert "url(" not in text
     assert "@import" not in text
-    assert any(name == "content" and value.startswith("default-src 'none'") for name, value in read.attributes)
+
+
+def test_the_one_script_is_the_one_that_the_policy_allows_whatever_the_data(folder):
+    def script_and_policy():
+        text = page([folder])
+        (policy,) = [value for name, value in Reader(text).attributes if name == "content" and "default-src" in value]
+        (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+        return script, policy
+
+    script, policy = script_and_policy()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}';" in policy
+    write(folder / "test/rl.verdicts.jsonl", [verdict("a", 0, "passed", "another = '</script>'")])
+    assert script_and_policy() == (script, policy)
 
 
 def test_what_cannot_be_seen_is_spelled_out():
@@ -195,8 +211,8 @@ def test_what_is_missing_is_left_out(folder, kept, shown):
     assert sections(page([folder])) == shown
 
 
-def test_everything_there_is_makes_six_sections(folder):
-    names = ["Results", "Learning curves", "Critical sampling", "Programs", "Where the time went", "How it was made"]
+def test_the_sections_stand_in_their_order(folder):
+    names = ["Results", "Learning curves", "Critical sampling", "Where the time went", "How it was made", "Programs"]
     assert sections(page([folder])) == names
     assert page([folder]) == page([folder])
 
@@ -263,10 +279,10 @@ def test_the_command_overwrites_a_page_and_nothing_else(folder, capsys):
     assert "expected a new name or an earlier page" in capsys.readouterr().err
 
 
-def test_programs_are_two_of_each_outcome_under_the_hidden_tests(folder):
+def test_programs_are_those_judged_by_the_hidden_tests(folder):
     read = Reader(page([folder]))
-    assert read.elements.count("article") == 3  # two of five that passed, and the runtime error
-    assert "After RL 5 passed, 1 runtime error" in read.text
+    assert read.elements.count("article") == 6
+    assert "After RL : 5 passed, 1 runtime error" in read.text
     assert "The statement of a." in read.text
     assert "only-in-examples" not in read.text
 
@@ -308,12 +324,30 @@ def test_time_is_summed_by_phase(folder):
     assert "runs, by stage 1 min 40 s RL 1 min 30 s 90.0% page 10 s 10.0%" in text
 
 
-def test_two_folders_are_told_apart(folder, tmp_path):
+def test_two_folders_are_told_apart_by_where_their_paths_part(folder, tmp_path):
     other = tmp_path / "other"
     write(other / "test/warm.report.json", small_report(k1=(0.9, 0.8, 1.0)))
     text = Reader(page([folder, other])).text
-    assert f"{folder}: Warm start" in text
-    assert f"{other}: test/warm" in text
+    assert "runs: Warm start" in text
+    assert "other: test/warm" in text
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize("again", [".", "rl", "test", "../runs/rl"])
+def test_a_folder_within_another_lists_nothing_twice(folder, again):
+    assert page([folder, folder / again]) == page([folder])
+    assert page([folder / again, folder]) == page([folder])
+
+
+def test_a_link_to_a_folder_lists_nothing_twice(folder):
+    (folder.parent / "link").symlink_to(folder)
+    assert page([folder, folder.parent / "link"]) == page([folder])
+
+
+def test_a_run_folder_of_its_own_goes_by_its_name(folder):
+    read = Reader(page([folder / "rl", folder / "test"]))
+    assert "rl 3 rounds, seed 7" in read.text
+    assert "rl: rl" not in read.text
 
 
 def test_a_line_runs_through_its_points():

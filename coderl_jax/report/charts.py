@@ -11,9 +11,15 @@ from coderl_jax.report.markup import Markup, joined, tag
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 28
 _HOVERS = 40  # columns that show their values under the pointer
+_COLOURS = 8
 
 Series = tuple[str, str, Sequence[Point]]
 """Name, CSS colour class, and points (x, y) in order of x."""
+
+
+def colour(at: int) -> str:
+    """The CSS colour class of the line number `at`; those beyond the colours there are come again, dashed."""
+    return f"s{at % _COLOURS}" + (" dashed" if at >= _COLOURS else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,26 +35,31 @@ class Steps:
         return scale(0, max(1, self.last), LEFT, WIDTH - RIGHT)
 
 
-def line_chart(title: str, series: Sequence[Series], steps: Steps, *, share: bool, events: Sequence[int] = ()) -> Markup:
-    """Lines over steps, the first on top, each with a point or more. `share` marks fractions, shown as percent from 0."""
-    drawn = [(name, colour, *thinned(points)) for name, colour, points in series]
+def line_chart(
+    title: str, series: Sequence[Series], steps: Steps, *, share: bool, zoomed: bool = False, events: Sequence[int] = ()
+) -> Markup:
+    """Lines over steps, the first on top, each with a point or more.
+
+    `share` marks fractions, shown as percent: from 0, or `zoomed` to where they are.
+    """
+    drawn = [(name, css, *thinned(points)) for name, css, points in series]
     values = [y for _, _, points, _ in drawn for _, y in points]
     if share:
-        y_ticks, show, show_tick = percent_ticks(0.0, max(values) or 0.1), percent, percent_tick
+        y_ticks, show, show_tick = percent_ticks(min(values) if zoomed else 0.0, max(values) or 0.1), percent, percent_tick
     else:
         y_ticks, show, show_tick = ticks(min(values), max(values)), number, number
     x_of, y_of = steps.scale, scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     marks = []
-    for _, colour, points, _ in reversed(drawn):
-        marks.append(tag("polyline", points=" ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points), cls=f"line {colour}"))
+    for _, css, points, _ in reversed(drawn):
+        marks.append(tag("polyline", points=" ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points), cls=f"line {css}"))
         if len(points) <= 12:
-            marks += [tag("circle", cx=f"{x_of(x):.1f}", cy=f"{y_of(y):.1f}", r=2.6, cls=f"dot {colour}") for x, y in points]
+            marks += [tag("circle", cx=f"{x_of(x):.1f}", cy=f"{y_of(y):.1f}", r=2.6, cls=f"dot {css}") for x, y in points]
     flags = [tag("line", x1=f"{x_of(at):.1f}", x2=f"{x_of(at):.1f}", y1=TOP, y2=HEIGHT - BOTTOM, cls="event") for at in events]
     hover = _hovers(steps, [(name, points) for name, _, points, _ in drawn], show)
-    svg = _svg(title, _axes(steps, y_ticks, y_of, show_tick), *flags, *marks, hover)
+    svg = canvas(title, _axes(steps, y_ticks, y_of, show_tick), *flags, *marks, hover)
     widest = max(width for *_, width in drawn)
     caption = f"each point is the mean of {widest} rows" if widest > 1 else None
-    keys = [(name, colour, show(points[-1][1])) for name, colour, points, _ in drawn]
+    keys = [(name, css, show(points[-1][1])) for name, css, points, _ in drawn]
     return figure(title, keys, svg, caption)
 
 
@@ -59,19 +70,19 @@ def stacked_chart(title: str, layers: Sequence[Series], steps: Steps) -> Markup:
     x_of, y_of = steps.scale, scale(0, 1, HEIGHT - BOTTOM, TOP)
     base = [0.0] * len(xs)
     bands = []
-    for (_, colour, _), points in zip(layers, columns, strict=True):
+    for (_, css, _), points in zip(layers, columns, strict=True):
         top = [b + y for b, (_, y) in zip(base, points, strict=True)]
         edge = [(x_of(x), y_of(y)) for x, y in zip(xs, top, strict=True)]
         floor = [(x_of(x), y_of(y)) for x, y in zip(xs, base, strict=True)]
         if len(xs) == 1:  # one row only: a band of full width
             edge, floor = ([(x, points[0][1]) for x in (LEFT, WIDTH - RIGHT)] for points in (edge, floor))
         outline = " L".join(f"{x:.1f},{y:.1f}" for x, y in edge + floor[::-1])
-        bands.append(tag("path", d=f"M{outline}Z", cls=f"band {colour}"))
+        bands.append(tag("path", d=f"M{outline}Z", cls=f"band {css}"))
         base = top
     named = [(name, points) for (name, _, _), points in zip(layers, columns, strict=True)]
     axes = _axes(steps, [0.0, 0.25, 0.5, 0.75, 1.0], y_of, percent_tick)
-    svg = _svg(title, *bands, axes, _hovers(steps, named[::-1], percent))
-    keys = [(name, colour, percent(points[-1][1])) for (name, colour, _), points in zip(layers, columns, strict=True)]
+    svg = canvas(title, *bands, axes, _hovers(steps, named[::-1], percent))
+    keys = [(name, css, percent(points[-1][1])) for (name, css, _), points in zip(layers, columns, strict=True)]
     return figure(title, keys[::-1], svg, None)
 
 
@@ -91,7 +102,7 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, float, float]]) 
         parts.append(tag("line", x1=f"{x_of(low):.1f}", x2=f"{x_of(high):.1f}", y1=y, y2=y, cls="whisker"))
         hint = tag("title", f"{name}: {percent(value)}, 95% interval {percent(low)} to {percent(high)}")
         parts.append(tag("circle", hint, cx=f"{x_of(value):.1f}", cy=y, r=4.5, cls="estimate"))
-    return figure(title, [], _svg(title, *parts, height=height), None)
+    return figure(title, [], canvas(title, *parts, height=height), None)
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, Real]], show: Callable[[Real], str]) -> Markup:
@@ -116,13 +127,14 @@ def figure(title: str, keys: Sequence[tuple[str, str, str]], drawing: Markup, ca
     if len(keys) == 1:
         head = joined(tag("b", title), tag("span", "last ", keys[0][2], cls="last"))
     else:
-        entries = [tag("span", tag("i", cls=f"key {colour}"), f"{name} ", tag("em", last)) for name, colour, last in keys]
+        entries = [tag("span", tag("i", cls=f"key {css}"), f"{name} ", tag("em", last)) for name, css, last in keys]
         head = joined(tag("b", title), tag("span", *entries, cls="keys") if entries else None)
     foot = tag("p", caption, cls="legend") if caption else None
     return tag("figure", tag("figcaption", head), drawing, foot)
 
 
-def _svg(title: str, *parts: Markup, height: int = HEIGHT) -> Markup:
+def canvas(title: str, *parts: Markup, height: int = HEIGHT) -> Markup:
+    """The SVG element, `height` of the drawing's own units high."""
     return tag("svg", tag("title", title), *parts, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=title)
 
 

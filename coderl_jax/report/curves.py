@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax.report.axes import Point, Real, duration, number, percent, words
-from coderl_jax.report.charts import Series, Steps, line_chart, stacked_chart
+from coderl_jax.report.charts import Series, Steps, colour, line_chart
 from coderl_jax.report.gather import Run, is_number
 from coderl_jax.report.markup import Markup, tag
-from coderl_jax.types import Outcome
+from coderl_jax.report.rounds import outcome_panel, round_panels
 
 _TOGETHER = {
     "pass rate": ("validation_pass@1", "greedy_pass", "sampled_pass"),
@@ -29,7 +29,6 @@ _TITLES = {
     "holdout_accuracy": "held-out accuracy",
     "holdout_auc": "held-out AUC",
 }
-_BOTTOM_UP = [outcome.label for outcome in reversed(Outcome)]
 
 
 def run_section(run: Run) -> Markup:
@@ -37,15 +36,16 @@ def run_section(run: Run) -> Markup:
     steps = Steps("round" if "rounds" in run.config else "update", max(row["step"] for row in run.rows))
     events = [(row["step"], row["event"]) for row in run.rows if isinstance(row.get("event"), str)]
     told = tag("ul", *(tag("li", tag("b", f"{steps.name} {at:,}: "), text) for at, text in events), cls="events") if events else None
-    series = _series(run.rows)
+    series = series_of(run.rows)
     moving = {name: points for name, points in series.items() if len({y for _, y in points}) > 1}
     facts = _facts(run, steps) + [_told(name, points) for name, points in series.items() if name not in moving]
     state = None if run.finished else tag("span", "under way", cls="badge warn")
     head = tag("summary", tag("h3", run.name), state, tag("span", ", ".join(facts), cls="facts"))
     panels, rest = _panels(moving, steps, [at for at, _ in events])
-    outcomes = _outcome_panel(run.rows, steps)
+    outcomes = outcome_panel(run.rows, steps)
     if outcomes:
         panels.insert(1, outcomes)
+    panels += round_panels(run.rows, steps)
     shown = tag("div", *panels, cls="panels") if panels else None
     folded = None
     if rest:
@@ -63,19 +63,25 @@ def phase_seconds(run: Run) -> dict[str, Real]:
     return dict(total)
 
 
+def seconds_of(run: Run) -> float | None:
+    """From start to end by the manifest; None of a run under way."""
+    try:
+        began, ended = (datetime.datetime.fromisoformat(run.manifest[name]) for name in ("started", "finished"))
+        return (ended - began).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _facts(run: Run, steps: Steps) -> list[str]:
     facts = [f"{steps.last:,} {steps.name}{'s' * (steps.last != 1)}"]
     if "seed" in run.config:
         facts.append(f"seed {run.config['seed']}")
-    try:
-        began, ended = (datetime.datetime.fromisoformat(run.manifest[name]) for name in ("started", "finished"))
-        facts.append(f"{duration((ended - began).total_seconds())} from start to end")
-    except (KeyError, TypeError, ValueError):
-        pass  # a run under way has no end
+    if (seconds := seconds_of(run)) is not None:
+        facts.append(f"{duration(seconds)} from start to end")
     return facts
 
 
-def _series(rows: Sequence[dict[str, Any]]) -> dict[str, list[Point]]:
+def series_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[Point]]:
     """Every number that rows tell, over steps."""
     series: dict[str, list[Point]] = {}
     for row in rows:
@@ -93,7 +99,7 @@ def _panels(series: dict[str, list[Point]], steps: Steps, events: Sequence[int])
     rest = sorted(series.keys() - {name for _, names in groups for name in names})
 
     def panel(title: str, names: Sequence[str]) -> Markup:
-        drawn: list[Series] = [(_title(name), f"s{i}", series[name]) for i, name in enumerate(names)]
+        drawn: list[Series] = [(_title(name), colour(i), series[name]) for i, name in enumerate(names)]
         return line_chart(title, drawn, steps, share=set(names) <= _SHARES, events=events)
 
     return [panel(title, names) for title, names in groups], {_title(name): panel(_title(name), [name]) for name in rest}
@@ -106,12 +112,3 @@ def _title(name: str) -> str:
 def _told(name: str, points: Sequence[Point]) -> str:
     value = (percent if name in _SHARES else number)(points[0][1])
     return f"{_title(name)} {value}" + (" throughout" if len(points) > 1 else "")
-
-
-def _outcome_panel(rows: Sequence[dict[str, Any]], steps: Steps) -> Markup | None:
-    told = [(row["step"], row["outcomes"]) for row in rows if isinstance(row.get("outcomes"), dict)]
-    labels = [label for label in _BOTTOM_UP if any(is_number(shares.get(label)) for _, shares in told)]
-    if not labels:
-        return None
-    points = {label: [(at, float(v) if is_number(v := shares.get(label)) else 0.0) for at, shares in told] for label in labels}
-    return stacked_chart("outcomes of drawn programs", [(words(label), label, points[label]) for label in labels], steps)

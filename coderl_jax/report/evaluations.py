@@ -37,6 +37,7 @@ class Evaluation:
       outcomes: shares of all programs by the outcome's label.
       other: name of the report that this one was compared with, or None.
       differences: this minus the other, problem by problem.
+      folder: what tells its folder from others on the page; empty where there is one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Evaluation:
     outcomes: dict[str, float]
     other: str | None
     differences: dict[Column, Cell]
+    folder: str
 
     @property
     def short_name(self) -> str:
@@ -54,7 +56,7 @@ class Evaluation:
         return self.name.rsplit("/", 1)[-1]
 
 
-def read_evaluation(path: pathlib.Path, name: str, title: str, note: str) -> Evaluation:
+def read_evaluation(path: pathlib.Path, name: str, title: str, note: str, folder: str = "") -> Evaluation:
     """The evaluation in a file.
 
     Raises:
@@ -79,6 +81,7 @@ def read_evaluation(path: pathlib.Path, name: str, title: str, note: str) -> Eva
                 for family in ("pass@k", "n@k")
                 for metric, entry in compared.get(family, {}).items()
             },
+            folder=folder,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         why = f"no {error}" if isinstance(error, KeyError) else error

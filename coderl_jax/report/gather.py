@@ -4,23 +4,16 @@ What is not there is left out. A file that is there and broken is a UserError th
 """
 
 import dataclasses
-import hashlib
-import operator
 import os
 import pathlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, shown
 from coderl_jax.report.evaluations import Evaluation, read_evaluation
-from coderl_jax.rows import program_from_json, verdict_from_json
-from coderl_jax.types import Outcome, Program, Verdict
+from coderl_jax.report.judged import Judged, ProblemText, read_judged
 
-PER_OUTCOME = 2
-"""Programs shown of each outcome of a file of verdicts."""
-NO_TEST = "no_test"
-"""Stands for the outcome of a program that no test decided."""
+_MOST_OF_A_FILE, _MOST_OF_ALL = 60, 300  # programs to look at
 _PASSED_OVER = {"checkpoints", "best", "model"}  # parts of a run folder: many files, none of them for a page
 
 
@@ -36,31 +29,14 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
-    """A judged program to look at, with its problem's statement where `problems.jsonl` is near."""
-
-    program: Program
-    verdict: Verdict
-    statement: str | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Verdicts:
-    """A file of verdicts: how many programs of each outcome, and a few of them."""
-
-    title: str
-    counts: dict[str, int]
-    samples: list[Sample]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Material:
-    """All that was found. Dictionaries are keyed by title; `timings` are seconds by stage."""
+    """All that was found. `names` are the folders'; dictionaries are keyed by title; `timings` are seconds by stage."""
 
+    names: list[str]
     runs: list[Run]
     evaluations: list[Evaluation]
     funnels: dict[str, dict[str, Any]]
-    verdicts: list[Verdicts]
+    judged: list[Judged]
     timings: dict[str, dict[str, float]]
     manifests: dict[str, dict[str, Any]]
 
@@ -77,15 +53,18 @@ def gather(folders: Sequence[str | os.PathLike]) -> Material:
       UserError: no such folder, a broken file, or nothing to report on.
     """
     parts = _folders(folders)
+    files = sum(len(part.ordered("verdicts.jsonl")) for part in parts)
+    most = min(_MOST_OF_A_FILE, max(1, _MOST_OF_ALL // max(1, files)))
     material = Material(
+        names=[part.label or part.root.resolve().name for part in parts],
         runs=sorted((run for part in parts for run in part.runs()), key=lambda run: _started(run.manifest)),
         evaluations=[evaluation for part in parts for evaluation in part.evaluations()],
         funnels={title: funnel for part in parts for title, funnel in part.funnels()},
-        verdicts=[verdicts for part in parts for verdicts in part.verdicts()],
+        judged=[judged for part in parts for judged in part.judged(most)],
         timings={title: timing for part in parts for title, timing in part.timings()},
         manifests=dict(sorted((entry for part in parts for entry in part.manifests()), key=lambda entry: _started(entry[1]))),
     )
-    if not any((material.runs, material.evaluations, material.funnels, material.verdicts, material.timings)):
+    if not any((material.runs, material.evaluations, material.funnels, material.judged, material.timings)):
         raise _nothing(folders, "metrics.jsonl, *.report.json, *.funnel.json, *.verdicts.jsonl or timing.json")
     return material
 
@@ -103,7 +82,26 @@ def gather_evaluations(folder: str | os.PathLike) -> list[Evaluation]:
 
 
 def _folders(folders: Sequence[str | os.PathLike]) -> list["_Folder"]:
-    return [_Folder(existing(folder, "run folder"), f"{folder}: " if len(folders) > 1 else "") for folder in folders]
+    """The folders with their files, each file once: of a folder within another only what the other passes over is left."""
+    roots = {(path := existing(folder, "run folder")).resolve(): path for folder in folders}
+    files: dict[pathlib.Path, list[pathlib.Path]] = {}
+    taken: set[pathlib.Path] = set()
+    for place in sorted(roots, key=lambda place: len(place.parts)):
+        found = {place / path.relative_to(roots[place]): path for path in _files(roots[place])}
+        new = [path for resolved, path in found.items() if resolved not in taken]
+        taken.update(found)
+        if new or not found:
+            files[place] = new
+    kept = [place for place in roots if place in files]
+    return [_Folder(roots[place], files[place], label) for place, label in zip(kept, _labels(kept), strict=True)]
+
+
+def _labels(places: Sequence[pathlib.Path]) -> list[str]:
+    """What tells folders apart: their paths from where they part. One folder needs none."""
+    if len(places) == 1:
+        return [""]
+    common = pathlib.Path(os.path.commonpath(places))
+    return [place.name if place == common else place.relative_to(common).as_posix() for place in places]
 
 
 def _nothing(folders: Sequence[str | os.PathLike], expected: str) -> UserError:
@@ -115,12 +113,12 @@ def _started(manifest: dict[str, Any]) -> str:
 
 
 class _Folder:
-    """The files under one folder. `prefix` tells its things from another folder's."""
+    """The files under one folder. `label` tells its things from another folder's; it is empty where there is no other."""
 
-    def __init__(self, root: pathlib.Path, prefix: str):
-        self.root, self.prefix = root, prefix
-        self.files = list(_files(root))
+    def __init__(self, root: pathlib.Path, files: Sequence[pathlib.Path], label: str):
+        self.root, self.files, self.label = root, files, label
         self.rows = {row["name"]: row for path in self._named("rows.json") for row in _row_titles(path)}
+        self._problems: dict[pathlib.Path, dict[str, ProblemText]] = {}
 
     def runs(self) -> Iterator[Run]:
         """A folder with metrics.jsonl is a run."""
@@ -128,7 +126,7 @@ class _Folder:
             folder = path.parent
             config, manifest = (_object(folder / name) if (folder / name).exists() else {} for name in ("config.json", "manifest.json"))
             yield Run(
-                name=self.prefix + self._folder_name(folder),
+                name=self._labelled(self._folder_name(folder)),
                 config=config,
                 manifest=manifest,
                 rows=[row for _, row in read_jsonl(path) if isinstance(row.get("step"), int)],
@@ -137,21 +135,19 @@ class _Folder:
 
     def evaluations(self) -> Iterator[Evaluation]:
         """What sample.evaluate wrote."""
-        for path, name in self._ordered("report.json"):
-            yield read_evaluation(path, name, self._title(name), self.rows.get(_last(name), {}).get("note") or "")
+        for path, name in self.ordered("report.json"):
+            known = self.rows.get(_last(name), {})
+            yield read_evaluation(path, name, self._title(name), known.get("note") or "", self.label)
 
     def funnels(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What sample.critical wrote beside its programs."""
-        for path, name in self._ordered("funnel.json"):
+        for path, name in self.ordered("funnel.json"):
             yield self._title(name), _object(path)
 
-    def verdicts(self) -> Iterator[Verdicts]:
-        """Judged programs."""
-        for path, name in self._ordered("verdicts.jsonl"):
-            counts, chosen = _count_and_choose(path)
-            statements = self._statements(path.parent, {program.problem_id for program, _ in chosen})
-            samples = [Sample(program=p, verdict=v, statement=statements.get(p.problem_id)) for p, v in chosen]
-            yield Verdicts(title=self._title(name), counts=counts, samples=samples)
+    def judged(self, most: int) -> Iterator[Judged]:
+        """Judged programs, at most `most` of a file to look at."""
+        for path, name in self.ordered("verdicts.jsonl"):
+            yield read_judged(path, self._title(name), self._problems_near(path.parent), most)
 
     def timings(self) -> Iterator[tuple[str, dict[str, float]]]:
         """Seconds by stage."""
@@ -159,17 +155,17 @@ class _Folder:
             value = _object(path)
             if not all(is_number(seconds) and seconds >= 0 for seconds in value.values()):
                 raise UserError(f'{path}: file: expected {{"stage": seconds}}, got {shown(value)}; mend it')
-            yield self.prefix + self._folder_name(path.parent), {stage: float(seconds) for stage, seconds in value.items()}
+            yield self._labelled(self._folder_name(path.parent)), {stage: float(seconds) for stage, seconds in value.items()}
 
     def manifests(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """How each output was made."""
-        for path, name in self._ordered("manifest.json"):
-            yield self.prefix + name, _object(path)
+        for path, name in self.ordered("manifest.json"):
+            yield self._labelled(name), _object(path)
 
     def _named(self, name: str) -> list[pathlib.Path]:
         return [path for path in self.files if path.name == name]
 
-    def _ordered(self, ending: str) -> list[tuple[pathlib.Path, str]]:
+    def ordered(self, ending: str) -> list[tuple[pathlib.Path, str]]:
         """Files NAME.ending, or just `ending`: then the folder names them. Those in rows.json first."""
         found = [(path, self._name(path, ending)) for path in self.files if path.name == ending or path.name.endswith("." + ending)]
         places = {name: place for place, name in enumerate(self.rows)}
@@ -186,16 +182,29 @@ class _Folder:
         return name.removesuffix(".partial")
 
     def _title(self, name: str) -> str:
-        return self.prefix + (self.rows.get(_last(name), {}).get("title") or name)
+        return self._labelled(self.rows.get(_last(name), {}).get("title") or name)
 
-    def _statements(self, folder: pathlib.Path, ids: set[str]) -> dict[str, str]:
-        """Statements from the nearest problems.jsonl, from the folder up to the root."""
-        while not (folder / "problems.jsonl").exists():
+    def _labelled(self, name: str) -> str:
+        """The name behind the label, once where they are the same: the folder itself."""
+        if not self.label or self.label.rsplit("/", 1)[-1].removesuffix(".partial") == name:
+            return self.label or name
+        return f"{self.label}: {name}"
+
+    def _problems_near(self, folder: pathlib.Path) -> dict[str, ProblemText]:
+        """The nearest problems.jsonl, from the folder up to the root."""
+        while not (path := folder / "problems.jsonl").exists():
             if folder == self.root:
                 return {}
             folder = folder.parent
-        rows = [row for _, row in read_jsonl(folder / "problems.jsonl")]
-        return {str(row["id"]): str(row.get("statement", "")) for row in rows if str(row.get("id")) in ids and "id" in row}
+        if path not in self._problems:
+            self._problems[path] = {
+                str(row["id"]): ProblemText(
+                    statement=str(row.get("statement") or ""), difficulty=None if row.get("difficulty") is None else str(row["difficulty"])
+                )
+                for _, row in read_jsonl(path)
+                if "id" in row
+            }
+        return self._problems[path]
 
 
 def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -224,21 +233,3 @@ def _row_titles(path: pathlib.Path) -> list[dict[str, str]]:
 
 def _is_row_title(row: Any) -> bool:
     return isinstance(row, dict) and "name" in row and all(isinstance(row.get(key, ""), str) for key in ("name", "title", "note"))
-
-
-def _count_and_choose(path: pathlib.Path) -> tuple[dict[str, int], list[tuple[Program, Verdict]]]:
-    """Programs by outcome, and a few of each, the passed ones first.
-
-    The chosen ones have the smallest hashes: they are spread over the file, and the same every time.
-    """
-    counts: Counter[str] = Counter()
-    kept: dict[str, list[tuple[str, Program, Verdict]]] = {}
-    for place, row in read_jsonl(path):
-        program, verdict = program_from_json(place, row), verdict_from_json(place, row)
-        label = NO_TEST if verdict.outcome is None else verdict.outcome.label
-        counts[label] += 1
-        mark = hashlib.sha256(f"{program.problem_id}\0{program.index}\0{program.program}".encode("utf-8", "replace")).hexdigest()
-        kept[label] = sorted([*kept.get(label, []), (mark, program, verdict)], key=operator.itemgetter(0))[:PER_OUTCOME]
-    labels = [outcome.label for outcome in reversed(Outcome)] + [NO_TEST]
-    chosen = [(program, verdict) for label in labels for _, program, verdict in kept.get(label, [])]
-    return {label: counts[label] for label in labels if counts[label]}, chosen

@@ -15,7 +15,8 @@ class Markup(str):
     __slots__ = ()
 
 
-_VOID = {"meta", "br", "line", "rect", "circle", "path", "polyline"}
+_HTML_VOID = {"meta", "br", "input"}
+_VOID = _HTML_VOID | {"line", "rect", "circle", "path", "polyline"}
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -37,7 +38,7 @@ def tag(element: str, /, *children: Any, **attributes: Any) -> Markup:
             parts.append(f'{"class" if key == "cls" else key.replace("_", "-")}="{html.escape(visible(str(value)))}"')
     opened = " ".join(parts)
     if element in _VOID and not children:
-        return Markup(f"<{opened}/>" if element not in ("meta", "br") else f"<{opened}>")
+        return Markup(f"<{opened}/>" if element not in _HTML_VOID else f"<{opened}>")
     return Markup(f"<{opened}>{joined(*children)}</{element}>")
 
 

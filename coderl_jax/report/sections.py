@@ -1,21 +1,20 @@
-"""The page's sections besides curves: results, funnel, programs, time, how it was made."""
+"""The page's plain sections: results, time, how it was made."""
 
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from coderl_jax.report.axes import Real, duration, percent, words
+from coderl_jax.report.axes import duration, percent, words
 from coderl_jax.report.charts import bar_chart, interval_chart
 from coderl_jax.report.curves import phase_seconds
 from coderl_jax.report.evaluations import Evaluation
-from coderl_jax.report.gather import NO_TEST, Material, Sample, Verdicts, is_number
+from coderl_jax.report.gather import Material
 from coderl_jax.report.markup import Markup, joined, tag
 from coderl_jax.report.table import columns_of, differences_table, label, results_table
 from coderl_jax.types import Outcome
 
 PASSED_FIRST = [outcome.label for outcome in reversed(Outcome)]
 _MOST_CHARTS = 6  # in sight; more are folded
-_MOST_LINES, _MOST_CHARACTERS = 120, 8000  # of a program or statement
 
 
 def results_section(evaluations: Sequence[Evaluation]) -> Markup:
@@ -60,81 +59,6 @@ def outcome_bar(title: str, shares: dict[str, float]) -> Markup:
     ]
     hint = ", ".join(f"{words(name)} {percent(part)}" for name, part in found)
     return tag("div", tag("span", title, cls="name"), tag("span", *parts, cls="mix", title=hint, role="img", aria_label=hint), cls="mixrow")
-
-
-def funnel_section(funnels: dict[str, dict[str, Any]]) -> Markup:
-    """Each stage of critical sampling: programs, those that pass the example tests, problems that have one."""
-    return joined(*(_funnel(title, funnel) for title, funnel in funnels.items()))
-
-
-def _funnel(title: str, funnel: dict[str, Any]) -> Markup:
-    known = funnel.get("stages")
-    stages = {stage: _numbers(found) for stage, found in known.items()} if isinstance(known, dict) else {}
-    most = max((numbers.get("programs", 0) for numbers in stages.values()), default=0) or 1
-    rows = []
-    for stage, numbers in stages.items():
-        programs = numbers.pop("programs", 0)
-        passing, solved, of = (numbers.pop(name, None) for name in ("pass_example", "problems_with_pass", "problems"))
-        text = [f"{programs:,} programs" + (f" for {of:,} problems" if of is not None else "")]
-        if passing is not None:
-            text.append(f"{passing:,} pass the example tests" + (f" ({percent(passing / programs)})" if programs else ""))
-        if solved is not None:
-            text.append(f"{solved:,} problems have one that does")
-        text += [f"{words(name)} {value:,}" for name, value in numbers.items()]
-        fill = tag("span", style=f"width:{100 * (passing or 0) / (programs or 1):.1f}%", cls="fill")
-        track = tag("span", tag("span", fill, cls="whole", style=f"width:{100 * programs / most:.1f}%"), cls="track")
-        rows.append(tag("div", tag("span", stage, cls="name"), track, tag("span", ", ".join(text), cls="said"), cls="stage"))
-    facts = ", ".join(f"{words(name)} {value:,}" for name, value in _numbers(funnel).items())
-    return tag("figure", tag("figcaption", tag("b", title), tag("span", facts, cls="last")), *rows, cls="funnel")
-
-
-def _numbers(found: Any) -> dict[str, Real]:
-    return {name: value for name, value in found.items() if is_number(value)} if isinstance(found, dict) else {}
-
-
-def programs_section(files: Sequence[Verdicts]) -> Markup:
-    """A few judged programs a file, the first file unfolded."""
-    parts = []
-    for place, verdicts in enumerate(verdicts for verdicts in files if verdicts.samples):
-        counts = ", ".join(f"{count:,} {words(name)}" for name, count in verdicts.counts.items())
-        cards = tag("div", *map(_card, verdicts.samples), cls="cards")
-        head = tag("summary", tag("b", verdicts.title), tag("span", counts, cls="facts"))
-        parts.append(tag("details", head, cards, cls="fold", open="open" if place == 0 else None))
-    return joined(*parts)
-
-
-def _card(sample: Sample) -> Markup:
-    program, verdict = sample.program, sample.verdict
-    name = NO_TEST if verdict.outcome is None else verdict.outcome.label
-    facts = [
-        f"program {program.index}",
-        program.stage,
-        f"{verdict.tests_passed} of {verdict.tests_total} tests" if verdict.tests_total else None,
-    ]
-    told = ": ".join(part for part in (verdict.error_type, verdict.error_message) if part)
-    error = tag("p", (f"line {verdict.error_line}: " if verdict.error_line else ""), *_beginning(told), cls="error") if told else None
-    statement = None
-    if sample.statement:
-        statement = tag("details", tag("summary", "statement"), tag("pre", *_beginning(sample.statement), cls="statement"))
-    head = tag("header", tag("span", words(name), cls=f"badge {name}"), tag("b", program.problem_id), cls="head")
-    details = tag("p", ", ".join(fact for fact in facts if fact), cls="facts")
-    return tag("article", head, details, statement, _listing(program.program, verdict.error_line), error, cls="card")
-
-
-def _listing(text: str, marked: int | None) -> Markup:
-    """A program with line numbers; the line of the error stands out."""
-    shown, more = _beginning(text)
-    lines = shown.removesuffix("\n").split("\n")
-    numbered = [tag("span", line or " ", cls="code marked" if at == marked else "code") for at, line in enumerate(lines, start=1)]
-    return tag("pre", *numbered, more, cls="program", tabindex="0")
-
-
-def _beginning(text: str) -> tuple[str, Markup | None]:
-    """As much of a text as fits on a page, and how much more there is."""
-    text = text.replace("\r\n", "\n")
-    shown = "\n".join(text[:_MOST_CHARACTERS].split("\n")[:_MOST_LINES])
-    left = len(text) - len(shown)
-    return shown, tag("span", f"{left:,} more characters", cls="more") if left else None
 
 
 def time_section(material: Material) -> Markup:

@@ -1,8 +1,9 @@
 """The result table: evaluations down, metrics across, an interval in every cell, then paired differences."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from coderl_jax.report.axes import Real
 from coderl_jax.report.evaluations import Cell, Column, Evaluation, Results
 from coderl_jax.report.gather import gather_evaluations
 from coderl_jax.report.markup import Markup, joined, tag, visible
@@ -60,9 +61,9 @@ def results_table(rows: Sequence[tuple[str, str, Results]]) -> Markup:
     columns = columns_of([results for *_, results in rows])
     body = []
     for title, note, results in rows:
-        cells = [_html(results.cells.get(column), ".1f") for column in columns]
-        body.append(tag("tr", _row_head(title, note), *cells, tag("td", size(results), cls="size")))
-    return _table([*map(label, columns), "programs"], body)
+        cells = [interval_cell(results.cells.get(column), ".1f") for column in columns]
+        body.append(tag("tr", row_head(title, note), *cells, tag("td", size(results), cls="size")))
+    return data_table("evaluation", [*map(label, columns), "programs"], body)
 
 
 def differences_table(evaluations: Sequence[Evaluation]) -> Markup | None:
@@ -70,35 +71,44 @@ def differences_table(evaluations: Sequence[Evaluation]) -> Markup | None:
     compared = [evaluation for evaluation in evaluations if evaluation.other]
     if not compared:
         return None
-    titles = {evaluation.short_name: evaluation.title for evaluation in evaluations}
+    titles = {(evaluation.folder, evaluation.short_name): evaluation.title for evaluation in evaluations}
     columns = columns_of([evaluation.results for evaluation in evaluations])
     body = []
     for evaluation in compared:
-        cells = [_html(evaluation.differences.get(column), "+.1f", sign=True) for column in columns]
-        body.append(tag("tr", _row_head(evaluation.title, f"minus {titles.get(evaluation.other, evaluation.other)}"), *cells))
+        cells = [interval_cell(evaluation.differences.get(column), "+.1f", sign=True) for column in columns]
+        other = titles.get((evaluation.folder, evaluation.other), evaluation.other)
+        body.append(tag("tr", row_head(evaluation.title, f"minus {other}"), *cells))
     return joined(
         tag("h3", "Paired differences"),
-        _table(list(map(label, columns)), body),
+        data_table("evaluation", list(map(label, columns)), body),
         tag("p", "Percentage points, problem by problem, with 95% intervals. Coloured: the interval excludes 0.", cls="legend"),
     )
 
 
-def _table(heads: Sequence[str], body: Sequence[Markup]) -> Markup:
-    head = tag("tr", tag("td"), *(tag("th", text, scope="col") for text in heads))
-    table = tag("table", tag("thead", head), tag("tbody", *body))
+def data_table(corner: str, heads: Sequence[str], body: Sequence[Markup]) -> Markup:
+    """A table whose rows (`tr`, a row head first) the page's script sorts; `corner` is the heading above the row heads."""
+    head = tag("tr", *(tag("th", text, scope="col") for text in (corner, *heads)))
+    table = tag("table", tag("thead", head), tag("tbody", *body), cls="sortable")
     return tag("div", table, cls="scroll", tabindex="0", role="region", aria_label="table")
 
 
-def _row_head(title: str, note: str) -> Markup:
+def row_head(title: str, note: str = "") -> Markup:
+    """What a row is about."""
     return tag("th", title, tag("span", note, cls="note") if note else None, scope="row")
 
 
-def _html(found: Cell | None, style: str, sign: bool = False) -> Markup:
+def number_cell(value: Real | None, show: Callable[[Real], str]) -> Markup:
+    """A number as `show` writes it, sorted by its value; None stands for no number."""
+    return tag("td", "-", cls="none") if value is None else tag("td", show(value), data_v=f"{value:.9g}")
+
+
+def interval_cell(found: Cell | None, style: str, sign: bool = False) -> Markup:
+    """A fraction in percent over its interval; with `sign`, coloured where the interval excludes 0."""
     if found is None:
         return tag("td", "-", cls="none")
     value, low, high = (_formatted(part, style) for part in found)
     marked = ("up" if found[1] > 0 else "down" if found[2] < 0 else None) if sign else None
-    return tag("td", tag("b", value), tag("span", f"{low} to {high}", cls="interval"), cls=marked)
+    return tag("td", tag("b", value), tag("span", f"{low} to {high}", cls="interval"), cls=marked, data_v=f"{found[0]:.9g}")
 
 
 def _text(found: Cell | None, style: str) -> str:
