@@ -55,7 +55,7 @@ class Size:
     test: str
 
 
-FULL = Size((0, 1, 2), ("train", "practice"), (1, 2, 4), 60, 400, "--validation tiny#validation", "", "")
+FULL = Size((0, 1, 2), ("practice", "train"), (1, 2, 4), 60, 400, "--validation tiny#validation", "", "")
 QUICK = Size((0,), ("practice",), (1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
 
 

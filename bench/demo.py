@@ -38,8 +38,8 @@ FIT = f"{LENGTHS} --batch-size 16 --warmup-steps 100 --decay-power 1 --beta2 0.9
 WARM_START = [  # the primer stands in for pretraining; the second stage is the paper's warm start on ground truth
     f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 10000 --learning-rate 2e-3
         --end-learning-rate 1e-4 --save-every 1000 --out OUT/primer""",
-    f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 1500 --learning-rate 3e-4 --end-learning-rate 2e-5
-        {VALIDATE} --validation-samples 2 --validate-every 250 --time-limit 1 --temperature 0.6 --top-p 0.95 --out OUT/warm""",
+    f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 3000 --learning-rate 3e-4 --end-learning-rate 2e-5
+        {VALIDATE} --validation-samples 2 --validate-every 500 --time-limit 1 --temperature 0.6 --top-p 0.95 --out OUT/warm""",
 ]
 LEARN = f"""--problems tiny#practice --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS}
     {SCHEDULE.replace("--batch-size 32", "--batch-size 16")} --steps 80 --save-every 80"""
@@ -170,14 +170,18 @@ class Clock:
             self.seconds.setdefault("installation", install_seconds)
 
     def stage(self, name: str, commands: Sequence[str], out: pathlib.Path) -> None:
-        """Run commands one after the other."""
+        """Run commands one after the other. What an attempt took that was interrupted is kept in an entry of its own."""
         print(f"\n== {name}", file=sys.stderr)
-        began = time.perf_counter()
-        for command in commands:
-            run_command(command, str(out))
-        # A stage that was already finished takes a moment; the account keeps what it took the first time.
-        self.seconds[name] = max(self.seconds.get(name, 0.0), round(time.perf_counter() - began, 1))
-        write_json(self.path, self.seconds)
+        began, entry = time.perf_counter(), f"{name}, interrupted"
+        try:
+            for command in commands:
+                run_command(command, str(out))
+            entry = name
+        finally:
+            taken = round(time.perf_counter() - began, 1)
+            # A stage that was already finished takes a moment; the account keeps what it took the first time.
+            self.seconds[entry] = max(self.seconds.get(name, 0.0), taken) if entry == name else self.seconds.get(entry, 0.0) + taken
+            write_json(self.path, self.seconds)
 
     def table(self) -> str:
         """Where the time went."""

@@ -124,3 +124,15 @@ def test_the_ablation_prints_its_results_in_percent(results):
     assert row.split()[2:4] == ["100.0", "[100.0,"]
     assert "stuck problems, percent: warm start 50.0" in text
     assert not np.isnan(results["settings"]["practice"]["rows"][0]["pass@1"]["mean"])
+
+
+def test_the_clock_keeps_what_stages_and_interrupted_attempts_took(tmp_path, monkeypatch):
+    now = iter([0, 5, 10, 17, 20, 21, 30, 32])
+    monkeypatch.setattr(demo.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(demo, "run_command", lambda command, out: exec(command))
+    for _ in range(2):  # a repeated stage was finished: it takes a moment
+        demo.Clock(tmp_path / "timing.json", 0).stage("learn", ["pass"], tmp_path)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            demo.Clock(tmp_path / "timing.json", 0).stage("test", ["raise SystemExit(75)"], tmp_path)
+    assert json.loads((tmp_path / "timing.json").read_text()) == {"learn": 7, "test, interrupted": 3}
