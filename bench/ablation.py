@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.demo import DRAW, EXPLORE, LENGTHS, SHIPPED, WARM_START, Clock, copy_model, header
+from bench.demo import DRAW, EXPLORE, LENGTHS, SHIPPED, VALIDATE, WARM_START, Clock, copy_model, header
 from coderl_jax import cli
 from coderl_jax.files import read_json, read_jsonl, write_json, write_text
 from coderl_jax.metrics.intervals import crossed_interval_95
@@ -55,7 +55,7 @@ class Size:
     test: str
 
 
-FULL = Size((0, 1, 2), ("practice", "train"), (1, 2, 4), 60, 400, "--validation tiny#validation", "", "")
+FULL = Size((0, 1, 2), ("practice", "train"), (1, 2, 4), 60, 400, VALIDATE, "", "")
 QUICK = Size((0,), ("practice",), (1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
 
 

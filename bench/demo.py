@@ -29,7 +29,7 @@ LENGTHS = "--max-prompt-tokens 256 --max-new-tokens 128"
 SAFE = "--time-limit 1 --cache OUT/verdicts"  # rows draw many of the same programs
 DRAW = f"{LENGTHS} --temperature 0.6 --top-p 0.95"
 EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
-VALIDATE = "--validation tiny#validation"
+VALIDATE = "--validation tiny#validation --validation-samples 4"  # drawn as the test programs are: greedy ones vary more
 ROUNDS, UPDATES = 16, 2
 SCHEDULE = "--batch-size 32 --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98 --dropout 0"
 SAMPLES = 4
@@ -39,7 +39,7 @@ WARM_START = [  # the primer stands in for pretraining; the second stage is the 
     f"""train.finetune --problems tiny#primer --tokenizer-problems tiny#train {FIT} --steps 10000 --learning-rate 2e-3
         --end-learning-rate 1e-4 --save-every 1000 --out OUT/primer""",
     f"""train.finetune --problems tiny#train --init OUT/primer {FIT} --steps 3000 --learning-rate 3e-4 --end-learning-rate 2e-5
-        {VALIDATE} --validation-samples 2 --validate-every 500 --time-limit 1 --temperature 0.6 --top-p 0.95 --out OUT/warm""",
+        --validation tiny#validation --validation-samples 2 --validate-every 500 --time-limit 1 --out OUT/warm""",
 ]
 LEARN = f"""--problems tiny#practice --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS}
     {SCHEDULE.replace("--batch-size 32", "--batch-size 16")} --steps 80 --save-every 80"""

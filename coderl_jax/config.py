@@ -163,12 +163,15 @@ class Validation:
     validation_limit: int | None = None
     """Only the first so many validation problems."""
     validation_samples: int = 1
-    """Programs a validation problem; 1 is greedy, more are drawn as `--temperature` and `--top-p` say."""
+    """Programs a validation problem; 1 is greedy, more are drawn at `--validation-temperature`."""
+    validation_temperature: float = 0.6
+    """Softmax temperature of drawn validation programs: RL explores hotter than the actor will be used."""
     validate_every: int = 200
     """Updates (in RL: rounds) between two validations."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "validation_samples", "validate_every")
+        expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "validation_temperature")
         expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "validation_limit")
 
 

@@ -85,13 +85,13 @@ def judgeable(problems: Sequence[Problem], source: str) -> list[Problem]:
 def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int) -> Callable[[Any], dict[str, float]]:
     """A function params -> {"validation_pass@1"}, the same problems and random numbers at every call.
 
-    One program a problem is greedy; more are drawn as the sampler is set.
+    One program a problem is greedy; more are drawn at the validation temperature.
     """
     problems = judgeable(load_problems(validation.validation, validation.validation_limit), validation.validation)
     count = validation.validation_samples
     requests, _ = requests_for([p.public() for p in problems], sampler.tokenizer, sampler.lengths, count)
     tests = [p.hidden_tests for p in problems]
-    temperatures = [0.0] if count == 1 else None
+    temperatures = [validation.validation_temperature if count > 1 else 0.0] * count
 
     def evaluate(params: Any) -> dict[str, float]:
         judged = sample_and_judge(sampler, params, judge, requests, tests, seed, temperatures)
