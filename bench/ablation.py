@@ -102,7 +102,7 @@ def ablation(config: AblationConfig) -> None:
 def stages(size: Size, seed: int, quick: bool) -> Iterator[tuple[str, list[str]]]:
     """Name and commands of every stage of a seed, in order."""
     updates = size.rounds * UPDATES_PER_ROUND
-    schedule = f"""--batch-size 32 --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98
+    schedule = f"""--batch-size 32 --learning-rate 5e-4 --end-learning-rate 5e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98
         --dropout 0 --seed {seed}"""
     safe = "--time-limit 1 --cache OUT/verdicts"
     if not quick:

@@ -30,8 +30,8 @@ SAFE = "--time-limit 1 --cache OUT/verdicts"  # rows draw many of the same progr
 DRAW = f"{LENGTHS} --temperature 0.6 --top-p 0.95"
 EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
 VALIDATE = "--validation tiny#validation --validation-samples 4"  # drawn as the test programs are: greedy ones vary more
-ROUNDS, UPDATES = 16, 2
-SCHEDULE = "--batch-size 32 --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98 --dropout 0"
+ROUNDS, UPDATES = 20, 4
+SCHEDULE = "--batch-size 32 --learning-rate 5e-4 --end-learning-rate 5e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98 --dropout 0"
 SAMPLES = 4
 
 FIT = f"{LENGTHS} --batch-size 16 --warmup-steps 100 --decay-power 1 --beta2 0.98 --dropout 0"
@@ -58,11 +58,11 @@ STAGES = {
     "RL": [
         f"""train.rl --problems tiny#practice --supervised tiny#train --init OUT/warm --critic OUT/critic {EXPLORE} --num-samples 8 {SAFE}
             --rounds {ROUNDS} --problems-per-round 32 --updates-per-round {UPDATES} --negative-weight 0.25 {SCHEDULE}
-            {VALIDATE} --validate-every 8 --out OUT/rl""",
+            {VALIDATE} --validate-every 10 --out OUT/rl""",
     ],
     "control": [
         f"""train.finetune --problems tiny#train --init OUT/warm {DRAW} {SAFE} {SCHEDULE} --steps {ROUNDS * UPDATES}
-            {VALIDATE} --validate-every {8 * UPDATES} --out OUT/control""",
+            {VALIDATE} --validate-every {10 * UPDATES} --out OUT/control""",
     ],
 }
 ROWS = {

@@ -135,8 +135,8 @@ def test_scores_cover_every_token_with_probabilities(work):
 
 def test_a_binary_critic_scores_where_refinement_would_cut(work):
     source = f"jsonl:{work}/problems.jsonl"
-    flags = ["--critic", work / "binary", "--problems", source, "--programs", work / "programs.jsonl", LENGTHS]
-    main(score, flags, "--out", work / "binary.scores.jsonl")
+    flags = ["--critic", work / "binary", "--problems", source, "--programs", work / "programs.jsonl"]
+    main(score, flags, LENGTHS, "--out", work / "binary.scores.jsonl")
     for row in rows_of(work / "binary.scores.jsonl"):
         passing = row["token_values"]  # of programs without verdicts: p(passed)
         best, doubtful = int(np.argmax(passing)), [i for i, value in enumerate(passing) if value < 0.5]

@@ -120,7 +120,7 @@ def program_rows():
 def score_row(row):
     """A score of three tokens: all but the last character, the last one, the end token."""
     length, passed = len(row["program"]), row["outcome"] == "passed"
-    kept = {name: row[name] for name in ("problem_id", "index", "program", "stage")}
+    kept = {name: row[name] for name in ("problem_id", "index", "program", "stage", "outcome")}
     values = [0.9, 0.6, 0.9] if passed else [0.55, 0.8, 0.95]
     probabilities = [0.2, 0.8] if passed else [0.7, 0.3]
     starts = {"token_starts": [0, length - 1, length], "refine_cut": 1}

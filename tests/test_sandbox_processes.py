@@ -97,6 +97,7 @@ def test_no_process_and_no_file_is_left_after_close(tmp_path, monkeypatch):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_parent_that_is_killed_or_interrupted(how):
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "from coderl_jax.config import Judging; from coderl_jax.sandbox import judge; from coderl_jax.types import StdinTests\n"
         "judge(['while True: pass'] * 3, [StdinTests(inputs=('',), outputs=(str(n),)) for n in range(3)], Judging(time_limit=60))"
     )
