@@ -13,16 +13,18 @@ stands in for pretraining, is common to the seeds.
 
 import dataclasses
 import gc
+import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from bench.demo import DRAW, EXPLORE, LENGTHS, SHIPPED, VALIDATE, WARM_START, Clock, copy_model, header
+from bench.demo import DRAW, EXPLORE, LENGTHS, SAFE, SCHEDULE, SHIPPED, VALIDATE, WARM_START, Clock, copy_model, header, measured, scored
 from coderl_jax import cli
 from coderl_jax.files import read_json, read_jsonl, write_json, write_text
 from coderl_jax.metrics.intervals import crossed_interval_95
+from coderl_jax.report import aligned, interval_text
 
 UPDATES_PER_ROUND = 4
 RL = {
@@ -31,6 +33,8 @@ RL = {
     "rl": ("RL", "--baseline greedy --critic SET/critic"),
 }
 SETTINGS = {"train": "tiny#train, the paper's setting", "practice": "tiny#practice, tests only"}
+SHARED = ("warm", "control")  # models that do not depend on the setting
+ALONE = ("plain", "greedy")  # sampling without helpers
 TITLES = {"warm": "warm start", "control": "more cross-entropy", **{name: title for name, (title, _) in RL.items()}}
 METRICS = {
     "pass@1": ("pass@k", "1"),
@@ -43,7 +47,7 @@ DRAWN = SAMPLES // 2  # by critical sampling, before it refines and repairs
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much is done. `repairs` are the values of M; `learn` and `test` limit problems (0: all)."""
+    """How much is done. `repairs` are the values of M; `validation`, `learn` and `test` are flags that choose problems."""
 
     seeds: tuple[int, ...]
     settings: tuple[str, ...]
@@ -102,35 +106,33 @@ def ablation(config: AblationConfig) -> None:
 def stages(size: Size, seed: int, quick: bool) -> Iterator[tuple[str, list[str]]]:
     """Name and commands of every stage of a seed, in order."""
     updates = size.rounds * UPDATES_PER_ROUND
-    schedule = f"""--batch-size 32 --learning-rate 5e-4 --end-learning-rate 5e-5 --warmup-steps 10 --decay-power 1 --beta2 0.98
-        --dropout 0 --seed {seed}"""
-    safe = "--time-limit 1 --cache OUT/verdicts"
+    schedule = f"{SCHEDULE} --seed {seed}"
     if not quick:
-        yield "warm start", [f"{WARM_START[1].removesuffix('--out OUT/warm')} --cache OUT/verdicts --seed {seed} --out SEED/warm"]
+        yield "warm start", [f"{WARM_START[1].replace('OUT/warm', 'SEED/warm')} --cache OUT/verdicts --seed {seed}"]
     yield (
         "more cross-entropy",
         [
-            f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {safe} {schedule} --steps {updates}
+            f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {SAFE} {schedule} --steps {updates}
             {size.validation} --validate-every {max(1, size.rounds // 6) * UPDATES_PER_ROUND} --out SEED/control"""
         ],
     )
     for setting in size.settings:
         own = f"SEED/{setting}"
-        yield f"{setting}: critics and repair", _helpers(size, setting, own, safe, seed)
+        yield f"{setting}: critics and repair", _helpers(size, setting, own, seed)
         for name, (_, flags) in RL.items():
             yield (
                 f"{setting}: {TITLES[name]}",
                 [
                     f"""train.rl --problems tiny#{setting} --supervised tiny#train --init SEED/warm {flags.replace("SET", own)} {EXPLORE}
                     --num-samples 8 --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
-                    --negative-weight 0.25 {schedule} {safe}
+                    --negative-weight 0.25 {schedule} {SAFE}
                     {size.validation} --validate-every {max(1, size.rounds // 6)} --out {own}/{name}"""
                 ],
             )
-    yield "test", list(_tests(size, safe, seed))
+    yield "test", list(_tests(size, seed))
 
 
-def _helpers(size: Size, setting: str, own: str, safe: str, seed: int) -> list[str]:
+def _helpers(size: Size, setting: str, own: str, seed: int) -> list[str]:
     """The models that learn from the warm start's programs for the problems of a setting."""
     learn = f"""--problems tiny#{setting} --verdicts {own}/learn.verdicts.jsonl --init SEED/warm {LENGTHS} --batch-size 16
         --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 20 --decay-power 1 --beta2 0.98 --dropout 0
@@ -139,52 +141,43 @@ def _helpers(size: Size, setting: str, own: str, safe: str, seed: int) -> list[s
     return [
         f"""sample.generate --actor SEED/warm --problems tiny#{setting} {size.learn} --num-samples {samples} {EXPLORE} --seed {seed}
             --out {own}/learn.programs.jsonl""",
-        f"sample.judge --problems tiny#{setting} --programs {own}/learn.programs.jsonl {safe} --out {own}/learn.verdicts.jsonl",
+        f"sample.judge --problems tiny#{setting} --programs {own}/learn.programs.jsonl {SAFE} --out {own}/learn.verdicts.jsonl",
         f"train.critic {learn} --out {own}/critic",
         f"train.critic {learn} --classes 2 --out {own}/binary",
         f"train.repair {learn} --out {own}/repair",
     ]
 
 
-def actors(size: Size) -> dict[str, str]:
-    """Every model that is tested: its name in the results, and its run folder below the seed's."""
-    trained = {f"{setting}.{name}": f"{setting}/{name}" for setting in size.settings for name in RL}
-    return {"warm": "warm", "control": "control", **trained}
+def row_name(setting: str, actor: str, mode: str) -> str:
+    """How the files of a row begin. Settings share the warm start, its control and what these draw alone, but no critics."""
+    if actor not in SHARED:
+        return f"{setting}.{actor}.{mode}"
+    return f"{actor}.{mode}" if mode in ALONE else f"{actor}.{setting}.{mode}"
 
 
-def _tests(size: Size, safe: str, seed: int) -> Iterator[str]:
+def _modes(size: Size) -> list[str]:
+    return ["plain", "refine", *(f"repair{m}" for m in size.repairs)]
+
+
+def _tests(size: Size, seed: int) -> Iterator[str]:
     """The commands of every row of the tables."""
-    for name, folder in actors(size).items():
-        start = f"--actor SEED/{folder} --problems tiny#test {size.test}"
-        draw = f"{start} {DRAW} --num-samples {SAMPLES} --seed {seed + 1}"
-        yield from _row(f"sample.generate {draw}", f"SEED/test/{name}.plain", safe, size)
-        yield from _row(f"sample.generate {start} {LENGTHS} --temperature 0 --num-samples 1", f"SEED/test/{name}.greedy", safe, size)
-        for setting in size.settings if name in ("warm", "control") else [name.split(".")[0]]:
-            own = f"SEED/{setting}"
-            if name == "warm":  # how good the critics are, for the report
-                yield from _scores(f"SEED/test/{name}.plain", own, setting)
-            for mode, repairs in {"refine": None, **{f"repair{m}": m for m in size.repairs}}.items():
-                repair = f"--repair {own}/repair --repair-candidates {repairs}" if repairs else ""
-                critics = f"--critic {own}/binary --rank-critic {own}/critic"
-                test = f"SEED/test/{name}.{setting}.{mode}" if name in ("warm", "control") else f"SEED/test/{name}.{mode}"
-                yield from _row(f"sample.critical {draw} {critics} {repair} {safe}", test, safe, size)
-
-
-def _scores(test: str, own: str, setting: str) -> list[str]:
-    score = f"sample.score --problems tiny#test --programs {test}.verdicts.jsonl {LENGTHS}"
-    return [f"{score} --critic {own}/{critic} --out {test}.{setting}_{critic}.scores.jsonl" for critic in ("critic", "binary")]
-
-
-def _row(draw: str, test: str, safe: str, size: Size) -> list[str]:
-    judge = f"sample.judge --problems tiny#test --programs {test}.programs.jsonl {safe}"
-    ks = "1" if test.endswith(".greedy") else f"1 {SAMPLES}"
-    return [
-        f"{draw} --out {test}.programs.jsonl",
-        f"{judge} --tests hidden --out {test}.verdicts.jsonl",
-        f"{judge} --tests example --out {test}.example_verdicts.jsonl",
-        f"""sample.evaluate --problems tiny#test {size.test} --verdicts {test}.verdicts.jsonl
-            --example-verdicts {test}.example_verdicts.jsonl --k {ks} --n 1 --out {test}.report.json""",
-    ]
+    done = set()
+    for setting, actor, mode in itertools.product(size.settings, TITLES, ["greedy", *_modes(size)]):
+        name, own = row_name(setting, actor, mode), f"SEED/{setting}"
+        start = f"--actor {'SEED' if actor in SHARED else own}/{actor} --problems tiny#test {size.test}"
+        sampling = f"{DRAW} --num-samples {SAMPLES} --seed {seed + 1}"
+        if mode == "greedy":
+            draw = f"sample.generate {start} {LENGTHS} --temperature 0 --num-samples 1"
+        elif mode == "plain":
+            draw = f"sample.generate {start} {sampling}"
+        else:
+            repair = f"--repair {own}/repair --repair-candidates {mode.removeprefix('repair')}" if mode != "refine" else ""
+            draw = f"sample.critical {start} {sampling} --critic {own}/binary --rank-critic {own}/critic {repair} {SAFE}"
+        if name not in done:
+            done.add(name)
+            yield from measured(draw, f"SEED/test/{name}", f"{size.test} --k 1 {SAMPLES if mode != 'greedy' else ''}")
+        if (actor, mode) == ("warm", "plain"):  # how good the critics are, for the report
+            yield from scored(f"SEED/test/{name}", own, f"{setting}_")
 
 
 def summary(out: pathlib.Path, size: Size) -> dict[str, Any]:
@@ -197,47 +190,43 @@ def summary(out: pathlib.Path, size: Size) -> dict[str, Any]:
 
 
 def _setting(out: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
-    modes = ["plain", "refine", *(f"repair{m}" for m in size.repairs)]
-    measured = {(actor, mode): _measured(out, size, setting, actor, mode) for actor in TITLES for mode in modes}
+    modes = _modes(size)
+    values = {(actor, mode): row for actor in TITLES for mode, row in _measured(out, size, setting, actor).items()}
     pairs = [(("rl", "plain"), (other, "plain")) for other in ("warm", "control", "no_critic", "no_baseline")]
     pairs.append((("control", "plain"), ("warm", "plain")))
     pairs += [((actor, mode), (actor, "plain")) for actor in TITLES for mode in modes[1:]]
     pairs += [((actor, mode), (actor, "refine")) for actor in TITLES for mode in modes[2:]]
     return {
-        "rows": [{"actor": actor, "sampling": mode, **_estimates(values)} for (actor, mode), values in measured.items()],
+        "rows": [{"actor": actor, "sampling": mode, **_estimates(row)} for (actor, mode), row in values.items()],
         "differences": [
             {
                 **{f"of_{part}": value for part, value in zip(("actor", "sampling"), one, strict=True)},
                 **{f"from_{part}": value for part, value in zip(("actor", "sampling"), other, strict=True)},
-                **_estimates({name: values - measured[other][name] for name, values in measured[one].items() if name != "none passes"}),
+                **_estimates({name: row - values[other][name] for name, row in values[one].items() if name != "none passes"}),
             }
             for one, other in pairs
         ],
     }
 
 
-def _measured(out: pathlib.Path, size: Size, setting: str, actor: str, mode: str) -> dict[str, np.ndarray]:
-    """Metric -> its value for each seed and problem, float [r, p]. NaN where it does not apply.
+def _measured(out: pathlib.Path, size: Size, setting: str, actor: str) -> dict[str, dict[str, np.ndarray]]:
+    """Sampling -> metric -> its value for each seed and problem, float [r, p]. NaN where it does not apply.
 
     `stuck pass@10` is pass@10 on the problems of which no drawn program passes the example tests (the first `DRAWN`, the same
     whatever the sampling); `none passes` is the share of such problems. `greedy` belongs to the model, so to plain sampling.
     """
-    rows = []
+    rows: dict[str, list[dict[str, np.ndarray]]] = {mode: [] for mode in _modes(size)}
     for seed in size.seeds:
         tests = out / f"seed{seed}" / "test"
-        base = actor if actor in ("warm", "control") else f"{setting}.{actor}"
-        of_setting = f"{base}.{setting}" if actor in ("warm", "control") else base
-        problems = read_json(tests / f"{base if mode == 'plain' else of_setting}.{mode}.report.json")["per_problem"]
-        row = {name: np.array([problem[family][key] for problem in problems]) for name, (family, key) in METRICS.items()}
-        solved = _solved_by_drawn(tests / f"{base}.plain.example_verdicts.jsonl")
-        stuck = np.array([problem["id"] not in solved for problem in problems])
-        row["stuck pass@10"] = np.where(stuck, row["pass@10"], np.nan)
-        if mode == "plain":
-            greedy = read_json(tests / f"{base}.greedy.report.json")["per_problem"]
-            row["greedy"] = np.array([problem["pass@k"]["1"] for problem in greedy])
-            row["none passes"] = stuck.astype(float)
-        rows.append(row)
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        reports = {mode: read_json(tests / f"{row_name(setting, actor, mode)}.report.json")["per_problem"] for mode in ["greedy", *rows]}
+        solved = _solved_by_drawn(tests / f"{row_name(setting, actor, 'plain')}.example_verdicts.jsonl")
+        stuck = np.array([problem["id"] not in solved for problem in reports["plain"]])
+        for mode, found in rows.items():
+            row = {name: np.array([problem[family][key] for problem in reports[mode]]) for name, (family, key) in METRICS.items()}
+            found.append({**row, "stuck pass@10": np.where(stuck, row["pass@10"], np.nan)})
+        greedy = np.array([problem["pass@k"]["1"] for problem in reports["greedy"]])
+        rows["plain"][-1] |= {"greedy": greedy, "none passes": stuck.astype(float)}
+    return {mode: {name: np.stack([row[name] for row in found]) for name in found[0]} for mode, found in rows.items()}
 
 
 def _solved_by_drawn(path: pathlib.Path) -> set[str]:
@@ -275,23 +264,19 @@ def tables(results: dict[str, Any]) -> str:
             for row in found["differences"]
         ]
         shares = {row["actor"]: row["none passes"]["mean"] for row in found["rows"] if "none passes" in row}
-        parts += ["", aligned([head, *rows]), "", aligned([["difference in points", "", *columns], *differences])]
+        parts += ["", _ruled([head, *rows]), "", _ruled([["difference in points", "", *columns], *differences])]
         parts += ["", "stuck problems, percent: " + ", ".join(f"{TITLES[actor]} {100 * share:.1f}" for actor, share in shares.items())]
     return "\n".join(parts) + "\n"
 
 
 def _cell(row: dict[str, Any], name: str, style: str) -> str:
-    if name not in row:
-        return "-"
-    value, (low, high) = row[name]["mean"], row[name]["interval_95"]
-    return "{} [{}, {}]".format(*(format(100 * part, style) for part in (value, low, high)))
+    return interval_text((row[name]["mean"], *row[name]["interval_95"]) if name in row else None, style)
 
 
-def aligned(rows: list[list[str]]) -> str:
+def _ruled(rows: list[list[str]]) -> str:
     """Rows as a table of text, a rule below the first."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    head, *body = aligned(rows)
+    return "\n".join([head, "-" * max(map(len, [head, *body])), *body])
 
 
 if __name__ == "__main__":

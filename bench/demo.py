@@ -130,26 +130,32 @@ machine   {made["platform"]}, Python {made["python"]}, jax {made["versions"]["ja
 def _row(name: str, against: str | None, actor: str) -> list[str]:
     """The commands of one row of the table, all of the same budget."""
     test = f"OUT/test/{name}"
-    draw = f"--problems tiny#test --num-samples {SAMPLES} {DRAW} --seed 1 --out {test}.programs.jsonl"
+    draw = f"--problems tiny#test --num-samples {SAMPLES} {DRAW} --seed 1"
     if name.endswith("_critical"):
         draw = f"sample.critical --actor {actor} --critic OUT/binary --rank-critic OUT/critic --repair OUT/repair {SAFE} {draw}"
     else:
         draw = f"sample.generate --actor {actor} {draw}"
+    compared = f"--against OUT/test/{against}.report.json" if against else ""
+    scores = scored(test, "OUT", "") if name == "rl_critical" else []  # for the page
+    return [*measured(draw, test, f"--k 1 {SAMPLES} {compared}"), *scores]
+
+
+def measured(draw: str, test: str, evaluated: str) -> list[str]:
+    """Commands that draw programs for test problems, judge and evaluate them; `test` begins the names of all files."""
     judge = f"sample.judge --problems tiny#test --programs {test}.programs.jsonl {SAFE}"
-    compared = f" --against OUT/test/{against}.report.json" if against else ""
-    scores = [
-        f"""sample.score --critic OUT/{critic} --problems tiny#test --programs {test}.verdicts.jsonl {LENGTHS}
-            --out {test}.{critic}.scores.jsonl"""
-        for critic in ("critic", "binary")
-    ]
     return [
-        draw,
+        f"{draw} --out {test}.programs.jsonl",
         f"{judge} --tests hidden --out {test}.verdicts.jsonl",
         f"{judge} --tests example --out {test}.example_verdicts.jsonl",
         f"""sample.evaluate --problems tiny#test --verdicts {test}.verdicts.jsonl --example-verdicts {test}.example_verdicts.jsonl
-            --k 1 {SAMPLES} --n 1{compared} --out {test}.report.json""",
-        *(scores if name == "rl_critical" else []),  # for the page
+            --n 1 {evaluated} --out {test}.report.json""",
     ]
+
+
+def scored(test: str, critics: str, prefix: str) -> list[str]:
+    """Commands that score judged programs with both critics of the folder `critics`."""
+    score = f"sample.score --problems tiny#test --programs {test}.verdicts.jsonl {LENGTHS}"
+    return [f"{score} --critic {critics}/{critic} --out {test}.{prefix}{critic}.scores.jsonl" for critic in ("critic", "binary")]
 
 
 def run_command(command: str, out: str) -> None:
@@ -172,16 +178,24 @@ class Clock:
     def stage(self, name: str, commands: Sequence[str], out: pathlib.Path) -> None:
         """Run commands one after the other. What an attempt took that was interrupted is kept in an entry of its own."""
         print(f"\n== {name}", file=sys.stderr)
-        began, entry = time.perf_counter(), f"{name}, interrupted"
+        began = time.perf_counter()
         try:
             for command in commands:
                 run_command(command, str(out))
-            entry = name
-        finally:
-            taken = round(time.perf_counter() - began, 1)
-            # A stage that was already finished takes a moment; the account keeps what it took the first time.
-            self.seconds[entry] = max(self.seconds.get(name, 0.0), taken) if entry == name else self.seconds.get(entry, 0.0) + taken
-            write_json(self.path, self.seconds)
+        except BaseException:
+            entry = f"{name}, interrupted"
+            self._keep(entry, self.seconds.get(entry, 0.0) + self._since(began))
+            raise
+        # A stage that was already finished takes a moment; the account keeps what it took the first time.
+        self._keep(name, max(self.seconds.get(name, 0.0), self._since(began)))
+
+    @staticmethod
+    def _since(began: float) -> float:
+        return round(time.perf_counter() - began, 1)
+
+    def _keep(self, entry: str, seconds: float) -> None:
+        self.seconds[entry] = seconds
+        write_json(self.path, self.seconds)
 
     def table(self) -> str:
         """Where the time went."""

@@ -9,7 +9,7 @@ temperature 1, for the practice problems whose chain holds the operation: `pract
 
 import dataclasses
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
@@ -56,7 +56,11 @@ def families(config: FamiliesConfig) -> None:
         _table(
             ["area", "families", "problems", "right"],
             [
-                [area, str(len(operations)), *_rate(rates, tasks, lambda task, names=_names(operations): names & set(task.operations))]
+                [
+                    area,
+                    str(len(operations)),
+                    *_rate(rates, tasks, lambda task, names={o.name for o in operations}: names & set(task.operations)),
+                ]
                 for area, operations in tiny.AREAS.items()
             ],
         ),
@@ -66,16 +70,12 @@ def families(config: FamiliesConfig) -> None:
     for area, operations in tiny.AREAS.items():
         rows = []
         for operation in operations:
-            count, right = _rate(rates, tasks, lambda task, name=operation.name: name in task.operations)
+            _, right = _rate(rates, tasks, lambda task, name=operation.name: name in task.operations)
             counts = [str(sum(operation.name in task.operations for task in asked[split])) for split in asked]
-            rows.append([operation.name, f"{operation.takes} to {operation.gives}", *counts, right if count != "0" else "-"])
+            rows.append([operation.name, f"{operation.takes} to {operation.gives}", *counts, right])
         rows.sort(key=lambda row: float(row[-1]) if row[-1] != "-" else -1)
         parts += [f"### {area.capitalize()}", _table(["family", "from", *asked, "right"], rows)]
     write_text(config.out, "\n\n".join(parts) + "\n")
-
-
-def _names(operations: Iterable[Any]) -> set[str]:
-    return {operation.name for operation in operations}
 
 
 def _rate(rates: dict[str, float], tasks: dict[str, Any], holds: Any) -> list[str]:

@@ -171,18 +171,15 @@ def _outcome(place: str, row: dict[str, Any], default: Outcome | None = None) ->
 def score_from_json(place: str, row: dict[str, Any]) -> Score:
     """The score of a score row (its program: `program_from_json` without `tokens`, which are the critic's here)."""
 
-    def is_numbers(value: Any) -> bool:
-        return isinstance(value, list) and all(map(_is_number, value))
-
-    def is_counts(value: Any) -> bool:
-        return isinstance(value, list) and all(map(_is_count, value))
+    def list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+        return lambda value: isinstance(value, list) and all(map(holds, value))
 
     return Score(
-        outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of numbers", is_numbers)),
-        tokens=tuple(field(place, row, "tokens", "a list of token ids", is_numbers)),
-        token_values=tuple(field(place, row, "token_values", "a list of numbers", is_numbers)),
+        outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of numbers", list_of(_is_number))),
+        tokens=tuple(field(place, row, "tokens", "a list of token ids", list_of(_is_number))),
+        token_values=tuple(field(place, row, "token_values", "a list of numbers", list_of(_is_number))),
         outcome=_outcome(place, row, Outcome.PASSED),
-        token_starts=tuple(field(place, row, "token_starts", "a list of whole numbers >= 0", is_counts, ())),
+        token_starts=tuple(field(place, row, "token_starts", "a list of whole numbers >= 0", list_of(_is_count), ())),
         refine_cut=field(place, row, "refine_cut", "a whole number >= 0 or null", _is_count, None),
     )
 

@@ -229,8 +229,11 @@ def _pairs() -> Iterator[tuple[Task, int]]:
 def _triples() -> Iterator[tuple[Task, int]]:
     """Tasks of three steps: `_TASKS_PER_TRIPLE` for each pair of operations, each with a number for what it computes."""
     steps = {operation.name: _steps(operation) for operation in OPERATIONS}
+    takers: dict[Kind, list[Operation]] = {}
+    for operation in OPERATIONS:
+        takers.setdefault(operation.takes, []).append(operation)
     for before, middle in itertools.product(OPERATIONS, OPERATIONS):
-        last = [operation for operation in OPERATIONS if operation.takes == middle.gives]
+        last = takers.get(middle.gives)
         if before.gives != middle.takes or not last:
             continue
         rng = random.Random(f"tiny triple {before.name} {middle.name}")

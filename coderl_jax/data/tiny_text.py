@@ -245,10 +245,10 @@ def solutions(task: Task, names: Names, call_based: bool, rng: random.Random, mo
 def _steps(task: Task, names: Names, rng: random.Random) -> tuple[list[str], str]:
     """Statements that carry out the task, one step after the other, and the expression of its output; idioms are random."""
     lines, value = [], names.value
-    for index, (step, link) in enumerate(zip(task.steps, (*names.links, ""), strict=False)):
+    for index, step in enumerate(task.steps):
         last = index + 1 == len(task.steps)
         code = rng.choice(step.operation.codes).replace("{x}", value).replace("{k}", step.parameter(names.given))
-        value = "result" if last else link
+        value = "result" if last else names.links[index]
         if "{y}" in code:
             lines += code.replace("{y}", value).split("\n")
         elif last:

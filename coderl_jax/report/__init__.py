@@ -4,6 +4,6 @@ result_table(folder) -> plain text        page(folders) -> one self-contained HT
 """
 
 from coderl_jax.report.page import MARK, page
-from coderl_jax.report.table import result_table
+from coderl_jax.report.table import aligned, interval_text, result_table
 
-__all__ = ["MARK", "page", "result_table"]
+__all__ = ["MARK", "aligned", "interval_text", "page", "result_table"]

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 Real = int | float
 Point = tuple[Real, Real]
+Item = TypeVar("Item")
 
 
 def ticks(low: Real, high: Real, count: int = 4) -> list[float]:
@@ -62,13 +64,18 @@ def percent_ticks(low: Real, high: Real) -> list[float]:
     return [tick for tick in ticks(low, high, 5) if (tick >= 0 or low < 0) and (tick <= 1 or high > 1)]
 
 
+def blocks(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+    """One item or more in at most `most` runs of neighbours, all of one length but the last."""
+    width = -(-len(items) // most)
+    return [items[i : i + width] for i in range(0, len(items), width)]
+
+
 def thinned(points: Sequence[Point], most: int = 200) -> tuple[list[Point], int]:
     """At most about `most` points, each the mean of so many neighbours, and how many those are."""
-    width = -(-len(points) // most)
-    if width <= 1:
+    if len(points) <= most:
         return list(points), 1
-    blocks = [points[i : i + width] for i in range(0, len(points), width)]
-    return [(block[-1][0], math.fsum(y for _, y in block) / len(block)) for block in blocks], width
+    parts = blocks(points, most)
+    return [(block[-1][0], math.fsum(y for _, y in block) / len(block)) for block in parts], len(parts[0])
 
 
 def scale(low: Real, high: Real, start: Real, end: Real) -> Callable[[Real], Real]:

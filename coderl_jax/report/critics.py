@@ -1,10 +1,12 @@
 """How well a critic knows: confusion, calibration, AUC, Brier score, token values by place. Numbers only, from rows added one by one."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from coderl_jax.metrics.ranking import area_under_roc
 from coderl_jax.report.axes import Point, Real
 from coderl_jax.types import Outcome, Score
 
@@ -109,10 +111,4 @@ def calibration(predicted: Sequence[tuple[Real, bool]]) -> list[Bin]:
 
 def auc(predicted: Sequence[tuple[Real, bool]]) -> float | None:
     """Chance that a passing program is valued above a failing one, ties counted half; None without both kinds."""
-    below, wins, passing = 0, 0.0, 0
-    for _, tied in itertools.groupby(sorted(predicted), key=lambda pair: pair[0]):
-        won = [passed for _, passed in tied]
-        failed = len(won) - sum(won)
-        wins += sum(won) * (below + failed / 2)
-        below, passing = below + failed, passing + sum(won)
-    return wins / (passing * below) if passing and below else None
+    return area_under_roc(np.array([p for p, _ in predicted], float), np.array([passed for _, passed in predicted], bool))

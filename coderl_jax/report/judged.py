@@ -24,8 +24,9 @@ NO_TEST = "no_test"
 """Stands for the outcome of a program that no test decided."""
 ALL = "all"
 """Stands for the stage of programs that have none, and for all stages together."""
-LABELS = (*(outcome.label for outcome in reversed(Outcome)), NO_TEST)
-"""Outcomes of programs, passed first."""
+PASSED_FIRST = tuple(outcome.label for outcome in reversed(Outcome))
+"""Labels of outcomes, passed first."""
+LABELS = (*PASSED_FIRST, NO_TEST)
 
 Key = tuple[str, int]
 """Problem and index."""

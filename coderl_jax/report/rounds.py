@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from coderl_jax.report.axes import Point, words
+from coderl_jax.report.axes import Point, blocks, words
 from coderl_jax.report.charts import Series, Steps, colour, line_chart, stacked_chart
 from coderl_jax.report.diagrams import heat_map
 from coderl_jax.report.gather import is_number
+from coderl_jax.report.judged import PASSED_FIRST
 from coderl_jax.report.markup import Markup
-from coderl_jax.types import Outcome
 
 Row = dict[str, Any]
 
-_BOTTOM_UP = [outcome.label for outcome in reversed(Outcome)]
 _EASY_FIRST = ("introductory", "interview", "competition")
 _MOST_TYPES = 6  # of error; the rest is added up
 _MOST_BLOCKS = 8  # of rounds in the histogram of returns
@@ -32,7 +31,7 @@ def round_panels(rows: Sequence[Row], steps: Steps) -> list[Markup]:
 
 
 def _mix(title: str, told: Sequence[tuple[int, Row]], steps: Steps) -> Markup | None:
-    labels = [label for label in _BOTTOM_UP if any(is_number(shares.get(label)) for _, shares in told)]
+    labels = [label for label in PASSED_FIRST if any(is_number(shares.get(label)) for _, shares in told)]
     if not labels:
         return None
     points = {label: [(at, _share(shares, label)) for at, shares in told] for label in labels}
@@ -89,17 +88,12 @@ def _returns(rows: Sequence[Row], steps: Steps) -> Markup | None:
     values = {name: value for _, shares in told for name in shares if (value := _real(name)) is not None}
     if not values:
         return None
-    blocks = list(_blocks(told, _MOST_BLOCKS))
-    columns = [f"{block[0][0]}" if len(block) == 1 else f"{block[0][0]}-{block[-1][0]}" for block in blocks]
+    parts = blocks(told, _MOST_BLOCKS)
+    columns = [f"{block[0][0]}" if len(block) == 1 else f"{block[0][0]}-{block[-1][0]}" for block in parts]
     names = sorted(values, key=lambda name: -values[name])
-    cells = [(name, [sum(_share(shares, name) for _, shares in block) / len(block) for block in blocks]) for name in names]
+    cells = [(name, [sum(_share(shares, name) for _, shares in block) / len(block) for block in parts]) for name in names]
     caption = f"percent of drawn programs, by {steps.name}; darker is more; 0: as good as the greedy program"
     return heat_map("relative returns", columns, cells, caption)
-
-
-def _blocks(told: Sequence[tuple[int, Row]], most: int) -> list[Sequence[tuple[int, Row]]]:
-    width = -(-len(told) // most)
-    return [told[i : i + width] for i in range(0, len(told), width)]
 
 
 def _real(text: str) -> float | None:

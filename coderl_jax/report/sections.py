@@ -9,11 +9,10 @@ from coderl_jax.report.charts import bar_chart, interval_chart
 from coderl_jax.report.curves import phase_seconds
 from coderl_jax.report.evaluations import Evaluation
 from coderl_jax.report.gather import Material
+from coderl_jax.report.judged import PASSED_FIRST
 from coderl_jax.report.markup import Markup, joined, tag
 from coderl_jax.report.table import columns_of, differences_table, label, results_table
-from coderl_jax.types import Outcome
 
-PASSED_FIRST = [outcome.label for outcome in reversed(Outcome)]
 _MOST_CHARTS = 6  # in sight; more are folded
 
 

@@ -21,16 +21,16 @@ def result_table(folder: str | os.PathLike) -> str:
     rows = [["", "percent [95% interval]", *map(label, columns), "programs"]]
     differences, notes = [], []
     for at, evaluation in enumerate(evaluations, start=1):
-        cells = [_text(evaluation.results.cells.get(column), ".1f") for column in columns]
+        cells = [interval_text(evaluation.results.cells.get(column), ".1f") for column in columns]
         rows.append([str(at), visible(evaluation.title), *cells, size(evaluation.results)])
         if evaluation.other:
-            cells = [_text(evaluation.differences.get(column), "+.1f") for column in columns]
+            cells = [interval_text(evaluation.differences.get(column), "+.1f") for column in columns]
             differences.append(["", f"{at} minus {numbers.get(evaluation.other, visible(evaluation.other))}", *cells, ""])
         if evaluation.note:
             notes.append(f"{at}: {visible(evaluation.note)}")
     if differences:
         differences.insert(0, ["", "difference in points [95% interval]", *map(label, columns), ""])
-    lines = _aligned(rows + differences)
+    lines = aligned(rows + differences)
     rule = "-" * max(map(len, lines))
     parts = [lines[0], rule, *lines[1 : len(rows)]]
     if differences:
@@ -111,7 +111,8 @@ def interval_cell(found: Cell | None, style: str, sign: bool = False) -> Markup:
     return tag("td", tag("b", value), tag("span", f"{low} to {high}", cls="interval"), cls=marked, data_v=f"{found[0]:.9g}")
 
 
-def _text(found: Cell | None, style: str) -> str:
+def interval_text(found: Cell | None, style: str) -> str:
+    """A fraction in percent and its interval; a dash where there is none."""
     if found is None:
         return "-"
     value, low, high = (_formatted(part, style) for part in found)
@@ -123,6 +124,7 @@ def _formatted(part: float, style: str) -> str:
     return format(round(100 * part, 1) + 0.0, style)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of a table whose columns stand below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
