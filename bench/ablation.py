@@ -1,6 +1,7 @@
 """What every part of CodeRL adds, on built-in problems, over seeds: the paper's Tables 2, 3 and 4 in small.
 
     python -m bench.ablation --out runs/ablation            # a night on 2 cores; interrupted, the same command goes on
+    python -m bench.ablation --seeds 1 --out runs/ablation  # one seed: machines can share the work
     python -m bench.ablation --quick --out runs/quick       # a few minutes, from the shipped warm start: shows that it runs
 
 For every seed a warm start is trained, and from it, with the same number of updates of the same schedule: more cross-entropy,
@@ -8,7 +9,10 @@ RL without critic, RL without baseline, and RL. Two settings: RL on `tiny#train`
 problems with tests and no solutions that are drawn like the test split. Each model is then sampled plainly and critically
 (refining only, and repairing 1, 2 or 4 failing programs too), always the same number of programs of each test problem,
 refined and repaired ones counted. What is chosen (best parameters, step size) is chosen on validation. The primer, which
-stands in for pretraining, is common to the seeds.
+stands in for pretraining, is common to the seeds; the warm start of seed 0 is the shipped one, which the same commands made.
+
+What a seed measured is in `seed*/measured.json`, and the tables tell of every seed that has one. To join the seeds of several
+machines, put these files into one folder and name it: `--seeds --out FOLDER` runs nothing and writes the tables.
 """
 
 import dataclasses
@@ -22,7 +26,7 @@ import numpy as np
 
 from bench.demo import DRAW, EXPLORE, LENGTHS, SAFE, SCHEDULE, SHIPPED, VALIDATE, WARM_START, Clock, copy_model, header, measured, scored
 from coderl_jax import cli
-from coderl_jax.files import read_json, read_jsonl, write_json, write_text
+from coderl_jax.files import UserError, read_json, read_jsonl, write_json, write_text
 from coderl_jax.metrics.intervals import crossed_interval_95
 from coderl_jax.report import aligned, interval_text
 
@@ -49,7 +53,6 @@ DRAWN = SAMPLES // 2  # by critical sampling, before it refines and repairs
 class Size:
     """How much is done. `repairs` are the values of M; `validation`, `learn` and `test` are flags that choose problems."""
 
-    seeds: tuple[int, ...]
     settings: tuple[str, ...]
     repairs: tuple[int, ...]
     rounds: int
@@ -59,8 +62,9 @@ class Size:
     test: str
 
 
-FULL = Size((0, 1, 2), ("practice", "train"), (1, 2, 4), 60, 400, VALIDATE, "", "")
-QUICK = Size((0,), ("practice",), (1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
+FULL = Size(("practice", "train"), (1, 2, 4), 60, 400, VALIDATE, "", "")
+SHIPPED_SEED = 0
+QUICK = Size(("practice",), (1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ class AblationConfig:
 
     out: str = "runs/ablation"
     """Folder of everything; table.txt and results.json are in it."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds to run here; none: only the tables of what is in the folder."""
     quick: bool = False
     """One seed, few problems and updates: shows that everything runs, and proves nothing."""
 
@@ -84,30 +90,39 @@ def ablation(config: AblationConfig) -> None:
     size, out = QUICK if config.quick else FULL, pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
-    clock = Clock(out / "timing.json", 0.0)
-    if not config.quick:
-        clock.stage("primer", WARM_START[:1], out)
-    for seed in size.seeds:
-        folder = out / f"seed{seed}"
-        if config.quick:
-            folder.mkdir(exist_ok=True)
-            copy_model(SHIPPED, folder / "warm")
-        for name, commands in stages(size, seed, config.quick):
-            clock.stage(f"seed {seed}: {name}", [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
-            jax.clear_caches()  # hundreds of compiled programs would fill the memory
-            gc.collect()
-    results = summary(out, size)
+    for seed in config.seeds:
+        run_seed(out, size, seed, config.quick)
+    seeds = [read_json(path) for path in sorted(out.glob("seed*/measured.json"))]
+    results = summary(seeds)
     write_json(out / "results.json", results)
-    text = "\n".join([header(config), tables(results), clock.table()])
+    text = "\n".join([header(config), tables(results), hours(seeds)])
     write_text(out / "table.txt", text)
     print(text)
 
 
-def stages(size: Size, seed: int, quick: bool) -> Iterator[tuple[str, list[str]]]:
-    """Name and commands of every stage of a seed, in order."""
+def run_seed(out: pathlib.Path, size: Size, seed: int, quick: bool) -> None:
+    """Every stage of a seed that is not finished, then its measured.json."""
+    import jax
+
+    folder = out / f"seed{seed}"
+    folder.mkdir(exist_ok=True)
+    clock = Clock(folder / "timing.json")
+    trained = not quick and seed != SHIPPED_SEED
+    if not trained:
+        copy_model(SHIPPED, folder / "warm")
+    for name, commands in stages(size, seed, trained):
+        clock.stage(name, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
+        jax.clear_caches()  # hundreds of compiled programs would fill the memory
+        gc.collect()
+    write_json(folder / "measured.json", measure(folder, size) | {"seed": seed, "seconds": clock.seconds})
+
+
+def stages(size: Size, seed: int, trained: bool) -> Iterator[tuple[str, list[str]]]:
+    """Name and commands of every stage of a seed, in order; `trained`: its warm start is not there yet."""
     updates = size.rounds * UPDATES_PER_ROUND
     schedule = f"{SCHEDULE} --seed {seed}"
-    if not quick:
+    if trained:
+        yield "primer", WARM_START[:1]
         yield "warm start", [f"{WARM_START[1].replace('OUT/warm', 'SEED/warm')} --cache OUT/verdicts --seed {seed}"]
     yield (
         "more cross-entropy",
@@ -155,14 +170,14 @@ def row_name(setting: str, actor: str, mode: str) -> str:
     return f"{actor}.{mode}" if mode in ALONE else f"{actor}.{setting}.{mode}"
 
 
-def _modes(size: Size) -> list[str]:
-    return ["plain", "refine", *(f"repair{m}" for m in size.repairs)]
+def _modes(repairs: Sequence[int]) -> list[str]:
+    return ["plain", "refine", *(f"repair{m}" for m in repairs)]
 
 
 def _tests(size: Size, seed: int) -> Iterator[str]:
     """The commands of every row of the tables."""
     done = set()
-    for setting, actor, mode in itertools.product(size.settings, TITLES, ["greedy", *_modes(size)]):
+    for setting, actor, mode in itertools.product(size.settings, TITLES, ["greedy", *_modes(size.repairs)]):
         name, own = row_name(setting, actor, mode), f"SEED/{setting}"
         start = f"--actor {'SEED' if actor in SHARED else own}/{actor} --problems tiny#test {size.test}"
         sampling = f"{DRAW} --num-samples {SAMPLES} --seed {seed + 1}"
@@ -180,18 +195,60 @@ def _tests(size: Size, seed: int) -> Iterator[str]:
             yield from scored(f"SEED/test/{name}", own, f"{setting}_")
 
 
-def summary(out: pathlib.Path, size: Size) -> dict[str, Any]:
-    """Every row and difference of the tables with its interval, over problems and seeds."""
+def measure(folder: pathlib.Path, size: Size) -> dict[str, Any]:
+    """What a seed's files say of every row: metric -> its value for each problem, or null where it does not apply.
+
+    `stuck pass@10` is pass@10 on the problems of which no drawn program passes the example tests (the first `DRAWN`, the same
+    whatever the sampling); `none passes` is 1 at such problems. `greedy` belongs to the model, so to plain sampling.
+    """
+    tests, rows = folder / "test", {}
+    problems = [row["id"] for row in _per_problem(tests / "warm.plain")]
+    for setting, actor in itertools.product(size.settings, TITLES):
+        solved = _solved_by_drawn(tests / f"{row_name(setting, actor, 'plain')}.example_verdicts.jsonl")
+        for mode in _modes(size.repairs):
+            name = row_name(setting, actor, mode)
+            found = _per_problem(tests / name)
+            row = {metric: [problem[family][key] for problem in found] for metric, (family, key) in METRICS.items()}
+            row["stuck pass@10"] = [None if p["id"] in solved else p["pass@k"]["10"] for p in found]
+            if mode == "plain":
+                row["none passes"] = [float(problem["id"] not in solved) for problem in found]
+                row["greedy"] = [problem["pass@k"]["1"] for problem in _per_problem(tests / row_name(setting, actor, "greedy"))]
+            rows[name] = row
+    return {"size": dataclasses.asdict(size), "problems": problems, "rows": rows}
+
+
+def _per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
+    return read_json(f"{name}.report.json")["per_problem"]
+
+
+def _solved_by_drawn(path: pathlib.Path) -> set[str]:
+    """Problems of which one of the first `DRAWN` programs passes the example tests."""
+    return {row["problem_id"] for _, row in read_jsonl(path) if row["index"] < DRAWN and row["outcome"] == "passed"}
+
+
+def summary(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Every row and difference of the tables with its interval, over problems and seeds, from what seeds measured.
+
+    Raises:
+      UserError: no seed, or seeds of unlike sizes or problems.
+    """
+    if not seeds:
+        raise UserError("--out: expected a folder with seed*/measured.json, got none; name --seeds to run")
+    if any((seed["size"], seed["problems"]) != (seeds[0]["size"], seeds[0]["problems"]) for seed in seeds):
+        raise UserError("--out: expected seeds measured alike, got other sizes or problems; keep --quick and full runs apart")
+    modes = _modes(seeds[0]["size"]["repairs"])
     return {
-        "seeds": list(size.seeds),
+        "seeds": [seed["seed"] for seed in seeds],
         "programs_a_problem": SAMPLES,
-        "settings": {setting: _setting(out, size, setting) for setting in size.settings},
+        "settings": {setting: _setting(seeds, setting, modes) for setting in seeds[0]["size"]["settings"]},
     }
 
 
-def _setting(out: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
-    modes = _modes(size)
-    values = {(actor, mode): row for actor in TITLES for mode, row in _measured(out, size, setting, actor).items()}
+def _setting(seeds: Sequence[dict[str, Any]], setting: str, modes: list[str]) -> dict[str, Any]:
+    values = {}  # (actor, sampling) -> metric -> value of each seed and problem, float [r, p], NaN where it does not apply
+    for actor, mode in itertools.product(TITLES, modes):
+        rows = [seed["rows"][row_name(setting, actor, mode)] for seed in seeds]
+        values[actor, mode] = {metric: np.array([row[metric] for row in rows], float) for metric in rows[0]}
     pairs = [(("rl", "plain"), (other, "plain")) for other in ("warm", "control", "no_critic", "no_baseline")]
     pairs.append((("control", "plain"), ("warm", "plain")))
     pairs += [((actor, mode), (actor, "plain")) for actor in TITLES for mode in modes[1:]]
@@ -207,31 +264,6 @@ def _setting(out: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
             for one, other in pairs
         ],
     }
-
-
-def _measured(out: pathlib.Path, size: Size, setting: str, actor: str) -> dict[str, dict[str, np.ndarray]]:
-    """Sampling -> metric -> its value for each seed and problem, float [r, p]. NaN where it does not apply.
-
-    `stuck pass@10` is pass@10 on the problems of which no drawn program passes the example tests (the first `DRAWN`, the same
-    whatever the sampling); `none passes` is the share of such problems. `greedy` belongs to the model, so to plain sampling.
-    """
-    rows: dict[str, list[dict[str, np.ndarray]]] = {mode: [] for mode in _modes(size)}
-    for seed in size.seeds:
-        tests = out / f"seed{seed}" / "test"
-        reports = {mode: read_json(tests / f"{row_name(setting, actor, mode)}.report.json")["per_problem"] for mode in ["greedy", *rows]}
-        solved = _solved_by_drawn(tests / f"{row_name(setting, actor, 'plain')}.example_verdicts.jsonl")
-        stuck = np.array([problem["id"] not in solved for problem in reports["plain"]])
-        for mode, found in rows.items():
-            row = {name: np.array([problem[family][key] for problem in reports[mode]]) for name, (family, key) in METRICS.items()}
-            found.append({**row, "stuck pass@10": np.where(stuck, row["pass@10"], np.nan)})
-        greedy = np.array([problem["pass@k"]["1"] for problem in reports["greedy"]])
-        rows["plain"][-1] |= {"greedy": greedy, "none passes": stuck.astype(float)}
-    return {mode: {name: np.stack([row[name] for row in found]) for name in found[0]} for mode, found in rows.items()}
-
-
-def _solved_by_drawn(path: pathlib.Path) -> set[str]:
-    """Problems of which one of the first `DRAWN` programs passes the example tests."""
-    return {row["problem_id"] for _, row in read_jsonl(path) if row["index"] < DRAWN and row["outcome"] == "passed"}
 
 
 def _estimates(measured: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -267,6 +299,15 @@ def tables(results: dict[str, Any]) -> str:
         parts += ["", _ruled([head, *rows]), "", _ruled([["difference in points", "", *columns], *differences])]
         parts += ["", "stuck problems, percent: " + ", ".join(f"{TITLES[actor]} {100 * share:.1f}" for actor, share in shares.items())]
     return "\n".join(parts) + "\n"
+
+
+def hours(seeds: Sequence[dict[str, Any]]) -> str:
+    """Where the time went: minutes of every stage and seed."""
+    names = list(dict.fromkeys(name for seed in seeds for name in seed["seconds"]))
+    minutes = [[seed["seconds"].get(name, 0.0) / 60 for seed in seeds] for name in names]
+    rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
+    total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
+    return _ruled([["minutes", *(f"seed {seed['seed']}" for seed in seeds)], *rows, total]) + "\n"
 
 
 def _cell(row: dict[str, Any], name: str, style: str) -> str:

@@ -169,7 +169,7 @@ def run_command(command: str, out: str) -> None:
 class Clock:
     """Runs stages and keeps what each took, over interruptions."""
 
-    def __init__(self, path: pathlib.Path, install_seconds: float):
+    def __init__(self, path: pathlib.Path, install_seconds: float = 0.0):
         self.path = path
         self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
         if install_seconds:

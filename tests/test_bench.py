@@ -8,7 +8,7 @@ import pytest
 
 from bench import ablation, demo
 from coderl_jax import cli, stages
-from coderl_jax.files import write_json, write_jsonl
+from coderl_jax.files import UserError, write_json, write_jsonl
 
 CONFIGS = {
     "train.finetune": stages.FinetuneConfig,
@@ -29,8 +29,8 @@ def _commands():
         yield from commands
     for name, (_, against, actor) in demo.ROWS.items():
         yield from demo._row(name, against, actor)
-    for size, quick in ((ablation.FULL, False), (ablation.QUICK, True)):
-        for _, commands in ablation.stages(size, 3, quick):
+    for size, trained in ((ablation.FULL, True), (ablation.QUICK, False)):
+        for _, commands in ablation.stages(size, 3, trained):
             yield from commands
 
 
@@ -66,11 +66,11 @@ def test_controls_have_the_updates_and_the_schedule_of_rl():
     assert parsed["practice/no_baseline"].baseline == "none"
 
 
-SMALL = ablation.Size((0, 1), ("practice",), (1,), 1, 1, "", "", "")
+SMALL = ablation.Size(("practice",), (1,), 1, 1, "", "", "")
 
 
 @pytest.fixture
-def results(tmp_path):
+def seeds(tmp_path):
     """Two problems; the warm start solves the first in seed 0 only, RL always; nothing solves the second plainly, repair does."""
     for seed in (0, 1):
         tests = tmp_path / f"seed{seed}" / "test"
@@ -91,7 +91,16 @@ def results(tmp_path):
                 for i in range(ablation.SAMPLES)
             ]
             write_jsonl(tests / f"{base}.plain.example_verdicts.jsonl", example)
-    return ablation.summary(tmp_path, SMALL)
+    return [_from_json(ablation.measure(tmp_path / f"seed{i}", SMALL) | {"seed": i, "seconds": {"RL": 60.0 + i}}) for i in (0, 1)]
+
+
+@pytest.fixture
+def results(seeds):
+    return ablation.summary(seeds)
+
+
+def _from_json(value):
+    return json.loads(json.dumps(value))
 
 
 def test_the_ablation_averages_over_seeds_and_problems(results):
@@ -119,11 +128,28 @@ def test_the_ablation_pairs_seeds_and_problems(results):
 
 
 def test_the_ablation_prints_its_results_in_percent(results):
-    text = ablation.tables(json.loads(json.dumps(results)))
+    text = ablation.tables(_from_json(results))
     row = next(line for line in text.splitlines() if line.startswith("RL  ") and "repair1" in line)
     assert row.split()[2:4] == ["100.0", "[100.0,"]
     assert "stuck problems, percent: warm start 50.0" in text
     assert not np.isnan(results["settings"]["practice"]["rows"][0]["pass@1"]["mean"])
+
+
+def test_seeds_of_several_machines_are_joined(tmp_path, seeds, capsys):
+    for seed in seeds:
+        write_json(tmp_path / "joined" / f"seed{seed['seed']}" / "measured.json", seed)
+    ablation.main(["--seeds", "--out", str(tmp_path / "joined")])
+    text = capsys.readouterr().out
+    assert ablation.tables(_from_json(ablation.summary(seeds))) in text
+    assert text.strip().splitlines()[-1].split() == ["total", "1.0", "1.0"]
+    assert text in (tmp_path / "joined" / "table.txt").read_text() + "\n"
+
+
+def test_unlike_seeds_are_refused(tmp_path, seeds):
+    with pytest.raises(UserError, match="none"):
+        ablation.summary([])
+    with pytest.raises(UserError, match="other sizes or problems"):
+        ablation.summary([seeds[0], seeds[1] | {"problems": ["a"]}])
 
 
 def test_the_clock_keeps_what_stages_and_interrupted_attempts_took(tmp_path, monkeypatch):
