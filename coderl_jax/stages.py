@@ -290,3 +290,17 @@ class SolveConfig:
     lengths: Lengths = Lengths()
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Write a model as a Hugging Face folder, which transformers loads."""
+
+    action: Literal["export"] = _positional()
+    """What to do."""
+    model: str = _positional()
+    """A run folder, a Hugging Face folder or a hub id."""
+    out: str = _positional()
+    """Hugging Face folder to write."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the stored weights."""

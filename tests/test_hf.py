@@ -145,7 +145,7 @@ def test_places_without_a_model_are_told_apart(tmp_path):
     for name, words in {
         "run": "expected a finished run, got one under way",
         "run.partial": "expected a finished run, got one under way",
-        "empty": "expected config.json and model.safetensors, or a run folder with model/, got nothing",
+        "empty": "expected config.json and model.safetensors or pytorch_model.bin, or a run folder with model/, got nothing",
         "file": "got a file",
         "nowhere": "got nothing there",
     }.items():
@@ -173,3 +173,106 @@ def test_another_config_is_one_line_with_its_file(tmp_path, change, words):
 def test_a_run_folder_stands_for_the_model_in_it(tmp_path):
     saved(tmp_path / "model")
     assert hf.load(str(tmp_path)).folder == tmp_path / "model"
+
+
+def in_shards(folder, weights, name, save):
+    """The weights in two files and an index, as transformers writes large models."""
+    halves = [dict(list(weights.items())[i::2]) for i in range(2)]
+    stem, suffix = name.rsplit(".", 1)
+    files = [f"{stem}-{i + 1:05}-of-00002.{suffix}" for i in range(2)]
+    for file, half in zip(files, halves, strict=True):
+        save(half, folder / file)
+    index = {"metadata": {}, "weight_map": {key: file for file, half in zip(files, halves, strict=True) for key in half}}
+    (folder / f"{name}.index.json").write_text(json.dumps(index))
+    (folder / name).unlink(missing_ok=True)
+    return files
+
+
+def params_of(folder):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(hf.load(str(folder)).params)]
+
+
+def test_shards_are_one_model(tmp_path):
+    weights, _ = saved(tmp_path)
+    whole = params_of(tmp_path)
+    in_shards(tmp_path, weights, "model.safetensors", safetensors.numpy.save_file)
+    jax.tree.map(np.testing.assert_array_equal, params_of(tmp_path), whole)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_torchs_files_hold_the_same_model(tmp_path, sharded, legacy):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; the README says how")
+    weights, _ = saved(tmp_path)
+    whole = params_of(tmp_path)
+    tensors = {key: torch.from_numpy(array) for key, array in weights.items()}
+
+    def save(arrays, path):
+        torch.save(arrays, path, _use_new_zipfile_serialization=not legacy)
+
+    if sharded:
+        in_shards(tmp_path, tensors, "pytorch_model.bin", save)
+    else:
+        save(tensors, tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    jax.tree.map(np.testing.assert_array_equal, params_of(tmp_path), whole)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    weights, _ = saved(tmp_path)
+    _, second = in_shards(tmp_path, weights, "model.safetensors", safetensors.numpy.save_file)
+    (tmp_path / second).unlink()
+    with pytest.raises(UserError, match=f"index.json: weight_map: expected the files it names, got no {second}"):
+        hf.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "../other.safetensors"}}'])
+def test_an_odd_index_is_one_line(tmp_path, index):
+    saved(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match="index.json: weight_map: expected key -> file"):
+        hf.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", [0, 4, 200, 2000])
+def test_truncated_safetensors_are_one_line(tmp_path, part):
+    saved(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:part])
+    with pytest.raises(UserError, match=f"{path}: file: expected safetensors"):
+        hf.load(str(tmp_path))
+
+
+def test_an_exported_folder_is_the_model_again(tmp_path, capsys):
+    _, params = init_params(SHAPE, jax.random.key(3), make_mesh(), kind="critic")
+    run = tmp_path / "run"
+    hf.save(run / "model", params, SHAPE, classes=2)
+    for name in ("tokenizer.json", "merges.txt", "notes.txt"):
+        (run / "model" / name).write_text(name)
+    hf.main(["export", str(run), str(tmp_path / "out")])
+    out = tmp_path / "out"
+    assert (out / "model.safetensors").read_bytes() == (run / "model" / "model.safetensors").read_bytes()
+    assert json.loads((out / "config.json").read_text()) == json.loads((run / "model" / "config.json").read_text())
+    assert {path.name for path in out.iterdir()} == {"config.json", "manifest.json", "model.safetensors", "tokenizer.json", "merges.txt"}
+    assert hf.load(str(out)).classes == 2
+    hf.main(["export", str(run), str(out)])  # again: nothing to do
+    assert f"{out} is finished" in capsys.readouterr().err
+
+
+def test_export_in_half_precision_rounds_once(tmp_path):
+    saved(tmp_path / "run")
+    hf.main(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--dtype", "bfloat16"])
+    for ours, theirs in zip(params_of(tmp_path / "run"), params_of(tmp_path / "out"), strict=True):
+        np.testing.assert_array_equal(ours.astype(jnp.bfloat16).astype(np.float32), theirs)
+
+
+def test_export_keeps_what_is_in_the_way(tmp_path, capsys):
+    saved(tmp_path / "run")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        hf.main(["export", str(tmp_path / "run"), str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert "something without a manifest" in capsys.readouterr().err
+    assert (tmp_path / "out" / "mine").read_text() == "mine"

@@ -1,12 +1,16 @@
 """Where a model's files are: a run folder, a Hugging Face folder, or a hub id."""
 
+import functools
+import os
 import pathlib
-from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 
 from coderl_jax.files import UserError, read_json
+from coderl_jax.model.torch_file import Stored, open_torch
+
+_EXPECTED = "config.json and model.safetensors or pytorch_model.bin"
 
 
 def resolve(name: str) -> pathlib.Path:
@@ -22,9 +26,7 @@ def resolve(name: str) -> pathlib.Path:
         folder = path / "model" if (path / "model").is_dir() else path
         if not (folder / "config.json").exists() or not _weight_files(folder):
             found = ", ".join(sorted(child.name for child in folder.iterdir())[:6]) or "nothing"
-            raise UserError(
-                f"{folder}: model: expected config.json and model.safetensors, or a run folder with model/, got {found}; check the name"
-            )
+            raise UserError(f"{folder}: model: expected {_EXPECTED}, or a run folder with model/, got {found}; check the name")
         return folder
     if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         what = "a file" if path.exists() else "nothing there"
@@ -35,58 +37,60 @@ def resolve(name: str) -> pathlib.Path:
 def _from_hub(name: str) -> pathlib.Path:
     import huggingface_hub
 
-    wanted = ["*.json", "*.safetensors", "merges.txt"]
+    texts = ["*.json", "merges.txt"]
     try:
-        folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
+        folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=[*texts, "*.safetensors"]))
+        if not _weight_files(folder):
+            folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=[*texts, "*.bin"]))
     except (OSError, ValueError) as error:  # offline, no such repository, no access, no valid id
         why = str(error).strip().splitlines()[0]
         raise UserError(f"{name}: model: expected a folder here or a reachable hub id, got {why}; check the name and the network") from None
     if not (folder / "config.json").exists() or not _weight_files(folder):
-        raise UserError(f"{name}: model: expected config.json and model.safetensors on the hub, got neither or one; convert its weights")
+        raise UserError(f"{name}: model: expected {_EXPECTED} on the hub, got neither or one; choose a T5 model")
     return folder
 
 
 def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """model.safetensors, or the parts that its index names."""
-    if (folder / "model.safetensors").exists():
-        return [folder / "model.safetensors"]
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return []
-    try:
-        return [folder / part for part in sorted(set(read_json(index)["weight_map"].values()))]
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{index}: weight_map: expected key -> file, got another form; download it again") from None
+    """The folder's weights: one file, or the parts that an index names; safetensors before torch's own format."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            return _parts(index)
+    return []
 
 
-class Stored(NamedTuple):
-    """An array in a file, not read yet."""
-
-    file: Any
-    key: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-        return tuple(self.file.get_slice(self.key).get_shape())
-
-    @property
-    def type(self) -> str:
-        """Its type in safetensors' words: F32, BF16, F16, I8, ..."""
-        return self.file.get_slice(self.key).get_dtype()
-
-    def read(self) -> np.ndarray:
-        """The array."""
-        return self.file.get_tensor(self.key)
+def _parts(index: pathlib.Path) -> list[pathlib.Path]:
+    """Every file that an index of shards names; all of them are there."""
+    found = read_json(index)
+    places = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(part, str) and part == os.path.basename(part) for part in places.values()):
+        raise UserError(f"{index}: weight_map: expected key -> file, got another form; download it again")
+    parts = [index.parent / part for part in sorted(set(places.values()))]
+    missing = [part.name for part in parts if not part.exists()]
+    if missing or not parts:
+        raise UserError(f"{index}: weight_map: expected the files it names, got no {', '.join(missing) or 'name'}; download them")
+    return parts
 
 
 def open_weights(folder: pathlib.Path) -> dict[str, Stored]:
     """Every array of the folder by its key."""
     weights = {}
     for path in _weight_files(folder):
-        try:
-            file = safetensors.safe_open(path, "numpy")
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"{path}: file: expected safetensors, got {error}; download or write it again") from None
-        weights |= {key: Stored(file, key) for key in file.keys()}  # noqa: SIM118
+        weights |= _open_safetensors(path) if path.suffix == ".safetensors" else open_torch(path)
     return weights
+
+
+def _open_safetensors(path: pathlib.Path) -> dict[str, Stored]:
+    def read(key: str) -> np.ndarray:
+        # Opened anew for every array: what one mapping has touched stays in memory as long as the mapping.
+        with safetensors.safe_open(path, "numpy") as file:
+            return file.get_tensor(key)
+
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            return {key: Stored(tuple(s.get_shape()), s.get_dtype(), functools.partial(read, key)) for key, s in slices.items()}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: file: expected safetensors, got {error}; download or write it again") from None

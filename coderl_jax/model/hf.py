@@ -1,4 +1,6 @@
-"""Weights in and out: Hugging Face folders (config.json, model.safetensors), run folders, hub ids. No torch.
+"""Weights in and out: Hugging Face folders (config.json, safetensors or torch's format), run folders, hub ids. No torch.
+
+    python -m coderl_jax.model.hf export runs/rl exported    # a folder that transformers loads
 
 `table` is the whole correspondence between Hugging Face's keys and ours.
 """
@@ -7,6 +9,9 @@ import dataclasses
 import math
 import os
 import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,13 +24,16 @@ from jaxtyping import Array, Key
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.files import UserError, read_json, replacing, shown, write_json
+from coderl_jax.files import UserError, open_output, read_json, replacing, shown, write_json
 from coderl_jax.model.critic import OUTCOMES, critic_from_actor
-from coderl_jax.model.folder import Stored, open_weights, resolve
+from coderl_jax.model.folder import open_weights, resolve
+from coderl_jax.model.hf_config import read_shape, write_config
 from coderl_jax.model.mesh import Kind, abstract_params, shardings
+from coderl_jax.model.torch_file import Stored
+from coderl_jax.stages import ExportConfig
 
 HEAD_KEY = "error_head.0.weight"
-PAD, BOS, EOS = 0, 1, 2  # CodeT5's ids, written to config.json
+_TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"}
 
 
 class Row(NamedTuple):
@@ -111,52 +119,6 @@ class Loaded:
     folder: pathlib.Path
 
 
-# Our field -> the key of config.json.
-_CONFIG_KEYS = {
-    "vocab_size": "vocab_size",
-    "d_model": "d_model",
-    "d_kv": "d_kv",
-    "d_ff": "d_ff",
-    "encoder_layers": "num_layers",
-    "decoder_layers": "num_decoder_layers",
-    "heads": "num_heads",
-    "relative_buckets": "relative_attention_num_buckets",
-    "relative_max_distance": "relative_attention_max_distance",
-}
-
-
-def read_shape(config: dict[str, Any], place: str) -> ModelShape:
-    """The shape that a T5's config.json tells.
-
-    transformers 5 writes `tie_word_embeddings` true for every T5 and keeps its meaning in `scale_decoder_outputs`.
-
-    Raises:
-      UserError: another architecture, a missing field or one of another type; `place` names the file.
-    """
-    if config.get("model_type") != "t5":
-        raise UserError(f"{place}: model_type: expected 't5', got {shown(config.get('model_type'))}; use a T5 or CodeT5 model")
-    activation = config.get("feed_forward_proj", "relu")
-    if activation not in ("relu", "gated-gelu"):
-        raise UserError(f"{place}: feed_forward_proj: expected 'relu' or 'gated-gelu', got {shown(activation)}; use another model")
-    defaults = {
-        "num_decoder_layers": config.get("num_layers"),
-        "relative_attention_num_buckets": 32,
-        "relative_attention_max_distance": 128,
-    }
-    numbers = {}
-    for field, key in _CONFIG_KEYS.items():
-        value = defaults.get(key) if config.get(key) is None else config[key]
-        if type(value) is not int or value < (4 if key.startswith("relative") else 1):
-            raise UserError(f"{place}: {key}: expected a whole number as T5 has it, got {shown(value)}; mend the file")
-        numbers[field] = value
-    return ModelShape(
-        **numbers,
-        gated=activation == "gated-gelu",
-        tied=bool(config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))),
-        epsilon=float(config.get("layer_norm_epsilon", 1e-6)),
-    )
-
-
 def load(
     name: str,
     *,
@@ -213,13 +175,23 @@ def _read_params(
     _check_weights(folder, wanted, weights)
     filled = {}
     for row in rows:
-        ours = variables[row.path].shape
-        parts = [weights[key].read().astype(np.float32) for key in _layer_keys(row, ours)]
-        if row.inputs is not None:
-            parts = [part.T for part in parts]
-        array = np.stack(parts).reshape(ours)
-        filled[row.path] = variables[row.path].replace(jax.device_put(array, places[row.path][...] if mesh else None))
+        array = _ours(row, variables[row.path].shape, weights)
+        placed = (
+            jax.device_put(array) if mesh is None else jax.make_array_from_callback(array.shape, places[row.path][...], array.__getitem__)
+        )
+        # Waited for, so that no more than one array is in memory twice.
+        filled[row.path] = variables[row.path].replace(jax.block_until_ready(placed))
     return graphdef, nnx.from_flat_state(filled)
+
+
+def _ours(row: Row, ours: tuple[int, ...], weights: dict[str, Stored]) -> np.ndarray:
+    """One of our arrays, filled layer by layer from the file, float32."""
+    array = np.empty(ours, np.float32)
+    keys = _layer_keys(row, ours)
+    for key, layer in zip(keys, array if "{i}" in row.key else [array], strict=True):
+        part = weights[key].read()
+        layer[...] = (part if row.inputs is None else part.T).reshape(layer.shape)
+    return array
 
 
 def _with_output(folder: pathlib.Path, weights: dict[str, Stored], shape: ModelShape) -> dict[str, Stored]:
@@ -294,23 +266,28 @@ def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: 
             arrays[key] = np.ascontiguousarray(part if row.inputs is None else part.reshape(theirs[::-1]).T)
     with replacing(folder / "model.safetensors") as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
-    write_json(folder / "config.json", _config(shape, classes, jnp.dtype(dtype).name))
+    write_json(folder / "config.json", write_config(shape, classes, jnp.dtype(dtype).name))
 
 
-def _config(shape: ModelShape, classes: int | None, dtype: str) -> dict[str, Any]:
-    return {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
-        "is_encoder_decoder": True,
-        **{key: getattr(shape, field) for field, key in _CONFIG_KEYS.items()},
-        "layer_norm_epsilon": shape.epsilon,
-        "feed_forward_proj": "gated-gelu" if shape.gated else "relu",
-        "tie_word_embeddings": shape.tied,
-        "scale_decoder_outputs": shape.tied,
-        "pad_token_id": PAD,
-        "bos_token_id": BOS,
-        "eos_token_id": EOS,
-        "decoder_start_token_id": PAD,
-        "dtype": dtype,
-        **({} if classes is None else {"critic_classes": classes}),
-    }
+def main(argv: Sequence[str] | None = None) -> None:
+    from coderl_jax import cli
+
+    cli.run(ExportConfig, export, argv)
+
+
+def export(config: ExportConfig) -> None:
+    """Write a model as a Hugging Face folder, with the tokenizer's files that lie beside it."""
+    loaded = load(config.model)
+    output = open_output(config.out, config, {"model": config.model}, folder=True)
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    for file in loaded.folder.iterdir():
+        if file.name in _TOKENIZER_FILES:
+            shutil.copyfile(file, output.partial / file.name)
+    save(output.partial, loaded.params, loaded.shape, classes=loaded.classes, dtype=jnp.dtype(config.dtype))
+    output.finish()
+
+
+if __name__ == "__main__":
+    main()
