@@ -166,7 +166,7 @@ def describe_run(settings: Any, inputs: dict[str, str]) -> dict[str, Any]:
 
     Args:
       settings: the stage's configuration (a dataclass or a dict).
-      inputs: name -> path or source; what exists on disk is hashed, the rest is kept as text.
+      inputs: name -> path, or problem source NAME:PATH#SPLIT; what exists on disk is hashed, the rest is kept as text.
     """
     versions = {}
     for package in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers", "tokenizers"):
@@ -180,8 +180,13 @@ def describe_run(settings: Any, inputs: dict[str, str]) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": versions,
         "settings": plain(settings),
-        "inputs": {name: {"name": str(path), "sha256": sha256(path) if os.path.exists(path) else None} for name, path in inputs.items()},
+        "inputs": {name: {"name": str(path), "sha256": _hash_of_input(str(path))} for name, path in inputs.items()},
     }
+
+
+def _hash_of_input(name: str) -> str | None:
+    path = next((path for path in (name, name.partition("#")[0].partition(":")[2]) if path and os.path.exists(path)), None)
+    return None if path is None else sha256(path)
 
 
 def _command() -> list[str]:

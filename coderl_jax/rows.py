@@ -5,12 +5,13 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 from coderl_jax.files import UserError, read_jsonl, shown
-from coderl_jax.types import AssertTests, CallTests, Outcome, Problem, Program, Score, StdinTests, Tests, Verdict
+from coderl_jax.types import AssertTests, CallTests, Outcome, Problem, Program, Score, StdinTests, Tests, TextTask, Verdict
 
 _MISSING = object()
+_TASKS = get_args(TextTask)
 
 
 def field(place: str, row: dict[str, Any], name: str, rule: str, ok: Callable[[Any], bool], default: Any = _MISSING) -> Any:
@@ -90,6 +91,7 @@ def problem_from_json(place: str, row: dict[str, Any]) -> Problem:
         hidden_tests=tests_from_json(f"{place}: hidden_tests", row.get("hidden_tests")),
         solutions=tuple(field(place, row, "solutions", "a list of strings or null", _is_texts, ())),
         difficulty=field(place, row, "difficulty", "a string or null", _is_text, None),
+        task=field(place, row, "task", f"one of {', '.join(_TASKS)} or null", lambda v: v in _TASKS, None),
     )
 
 
@@ -103,6 +105,7 @@ def problem_to_json(problem: Problem) -> dict[str, Any]:
         "hidden_tests": tests_to_json(problem.hidden_tests),
         "solutions": list(problem.solutions) or None,
         "difficulty": problem.difficulty,
+        **({"task": problem.task} if problem.task else {}),
     }
 
 

@@ -14,6 +14,9 @@ import numpy as np
 
 Difficulty = str | None
 
+TextTask = Literal["text_to_code", "code_to_code_java", "code_to_code_c_sharp", "refinement", "code_to_text"]
+"""Tasks whose answers are compared with a reference as texts, as CodeXGLUE does (of translation, the language written)."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StdinTests:
@@ -74,11 +77,15 @@ class PublicProblem:
     starter_code: str | None
     example_tests: Tests | None
     call_based: bool
+    task: TextTask | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A programming problem. Unknown or missing parts are None (solutions: an empty tuple)."""
+    """A programming problem. Unknown or missing parts are None (solutions: an empty tuple).
+
+    One with a `task` has no tests: its statement alone is the prompt, and its solutions are references.
+    """
 
     id: str
     statement: str
@@ -87,6 +94,7 @@ class Problem:
     hidden_tests: Tests | None = None
     solutions: tuple[str, ...] = ()
     difficulty: Difficulty = None
+    task: TextTask | None = None
 
     @property
     def call_based(self) -> bool:
@@ -102,6 +110,7 @@ class Problem:
             starter_code=self.starter_code,
             example_tests=self.example_tests,
             call_based=self.call_based,
+            task=self.task,
         )
 
 

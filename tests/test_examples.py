@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_jax import rows
+from coderl_jax.config import Judging
 from coderl_jax.data.examples import extract_examples
+from coderl_jax.data.problems import load_problems
 from coderl_jax.files import to_json_line
-from coderl_jax.types import CallTests, StdinTests
+from coderl_jax.sandbox import judge
+from coderl_jax.types import CallTests, Outcome, StdinTests
 
 
 def stdin(*pairs) -> StdinTests:
@@ -410,3 +413,40 @@ def test_apps_examples_are_found(shared):
         "2404": calls("findKthPositive", ([[2, 3, 4, 7, 11], 5], 9), ([[1, 2, 3, 4], 2], 6)),
         "4184": None,  # shows none
     }
+
+
+def test_arrows_of_every_kind_give_a_value():
+    statement = "fly([1, 2], 5) \u279e False\nfly([3], 5) \u2192 True\nfly([4], 6) => True"
+    assert extract_examples(statement, "def fly(q, w):\n") == calls("fly", ([[1, 2], 5], False), ([[3], 5], True), ([[4], 6], True))
+
+
+def test_sentences_tell_calls():
+    statement = """
+    For s = "abcde", c = "ae", the result should be ('bcd',False)
+    For s = "abcdef", c = "b"  the result should be ('acdef',False)
+    For n = 3 the output should be large.
+    """
+    assert extract_examples(statement, "def reverse_delete(s,c):\n") == calls(
+        "reverse_delete", (["abcde", "ae"], ["bcd", False]), (["abcdef", "b"], ["acdef", False])
+    )
+    assert extract_examples('For num = "AB" the output should be 1.', "def hex_key(num):") == calls("hex_key", (["AB"], 1))
+
+
+def test_helpers_before_the_function_are_not_what_is_called():
+    starter = "def is_palindrome(string):\n    return string == string[::-1]\n\n\ndef make_palindrome(string):\n"
+    statement = ">>> is_palindrome('aa')\nTrue\n>>> make_palindrome('cat')\n'catac'\n"
+    assert extract_examples(statement, starter) == calls("make_palindrome", (["cat"], "catac"))
+
+
+def test_a_literal_that_goes_on_is_no_value():
+    assert extract_examples('f(1) == ""a"\nf(2) == "b"', "def f(n):") == calls("f", ([2], "b"))
+
+
+@pytest.mark.shared
+def test_humanevals_solutions_pass_the_examples_of_their_statements(shared):
+    """All but four, whose statements are wrong or tell a value as an equation."""
+    problems = [p for p in load_problems(f"humaneval:{shared / 'data' / 'humaneval.jsonl.gz'}") if p.example_tests is not None]
+    assert len(problems) >= 151
+    verdicts = judge([p.solutions[0] for p in problems], [p.example_tests for p in problems], Judging(time_limit=10.0))
+    failing = {p.id for p, verdict in zip(problems, verdicts, strict=True) if verdict.outcome is not Outcome.PASSED}
+    assert failing <= {"HumanEval/47", "HumanEval/116", "HumanEval/130", "HumanEval/148"}

@@ -26,7 +26,8 @@ def solution_examples(problems: Sequence[Problem], tokenizer: Tokenizer, lengths
         cut_prompts += cut
         without += not problem.solutions
         for solution in problem.solutions:
-            program = program_tokens(tokenizer, reindent(solution), lengths.max_new_tokens)
+            text = solution if problem.task else reindent(solution)  # other languages, and prose, stay as they are
+            program = program_tokens(tokenizer, text, lengths.max_new_tokens)
             cut_programs += program[-1] != tokenizer.eos
             examples.append(Example(prompt, program))
     notes = {"problems without solutions": without, "prompts cut": cut_prompts, "programs cut": cut_programs}

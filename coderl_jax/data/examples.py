@@ -2,8 +2,8 @@
 
 Two kinds of statement are read. Programs that read standard input show blocks of text below headings (Codeforces `Examples`,
 AtCoder `Sample Input 1`, with or without rules of dashes). Functions show `Input: nums = [2, 7], k = 9` and `Output: [0, 1]` (LeetCode),
-or calls with their value: `f([1, 2]) == 3`, `f(1) => 2`, `f(1) // returns 2`, `>>> f(1)`. Values are literals of Python or JSON;
-what is no literal is passed over, never guessed.
+or calls with their value: `f([1, 2]) == 3`, `f(1) => 2`, `f(1) // returns 2`, `>>> f(1)`, or sentences: `For n = 2 the output should
+be 3`. Values are literals of Python or JSON; what is no literal is passed over, never guessed.
 """
 
 import ast
@@ -29,9 +29,12 @@ _DEFINITION = re.compile(r"^[ \t]*def\s+(?!__)(\w+)\s*(?=\()", re.MULTILINE)
 _LEADING_CALL = re.compile(r"^[ \t]*(?:>>>[ \t]*|assert[ \t]+|`+)?([A-Za-z_]\w*)\(", re.MULTILINE)
 _GIVES = re.compile(
     r"""[\s`;]*(?:(?://|\#|/\*)\s*)?
-    (?:==+>?|=>|-+>|=|\u2192|\u21d2|(?:(?:should|must|will)\s+)?(?:returns?|equals?|gives?|be|outputs?)\b|(?<=//)|(?<=\#)|(?<=/\*))
+    (?:==+>?|=>|-+>|=|\u2192|\u21d2|\u279e|(?:(?:should|must|will)\s+)?(?:returns?|equals?|gives?|be|outputs?)\b|(?<=//)|(?<=\#)|(?<=/\*))
     [\s`:]*""",
     re.VERBOSE,
+)
+_FOR_CALL = re.compile(
+    r"\bfor\s+(?=[A-Za-z_]\w*\s*=)(?P<given>.*?),?\s+the\s+(?:output|result|answer)\s+(?:should|must|will)\s+be\b[ \t:]*", re.IGNORECASE
 )
 _SCALAR = re.compile(r"[-+]?\w+(?:\.\w+)?(?:(?<=[eE])[-+]\d+)?")
 _OPERATION = re.compile(r"\s*[-+*/%<>=&|^\[(]|[,:]\d")
@@ -56,7 +59,8 @@ def extract_examples(statement: str, starter_code: str | None) -> Tests | None:
     statement = statement.replace("\r\n", "\n")
     function = _function(starter_code or "")
     if function is not None:
-        pairs = list(_labelled_calls(statement, function)) or list(_written_calls(statement, function))
+        forms = (_labelled_calls, _written_calls, _told_calls)
+        pairs = next(filter(None, (list(form(statement, function)) for form in forms)), [])
         return _call_tests(function.name, pairs)
     texts = list(_stdin_pairs(statement))
     if texts:
@@ -97,9 +101,11 @@ class _Function:
 
 
 def _function(starter_code: str) -> _Function | None:
-    found = _DEFINITION.search(starter_code)
-    if found is None:
+    """What is to be written: the last function, behind its helpers, or the first method of a class."""
+    definitions = list(_DEFINITION.finditer(starter_code))
+    if not definitions:
         return None
+    found = next((one for one in reversed(definitions) if one.group().startswith("def")), definitions[0])
     end = _group_end(starter_code, found.end())
     try:
         body = _parse(f"def f{starter_code[found.end() : end]}: pass").body
@@ -228,6 +234,15 @@ def _written_calls(statement: str, function: _Function) -> Iterator[tuple[list[A
         yield arguments, value
 
 
+def _told_calls(statement: str, function: _Function) -> Iterator[tuple[list[Any], Any]]:
+    """Calls as a sentence tells them: `For s = "abc", k = 2 the output should be "c"`."""
+    for found in _FOR_CALL.finditer(statement):
+        try:
+            yield function.bind(_call(f"({found['given']}\n)")), _value_of_output(statement[found.end() :])
+        except ValueError:
+            continue
+
+
 def _value_behind(text: str) -> Any:
     """The value in `== value`, `=> value`, `// returns value` and the like, or ValueError."""
     gives = _GIVES.match(text)
@@ -238,6 +253,8 @@ def _value_behind(text: str) -> Any:
     end = _group_end(text, 0) if text[:1] in _OPENING else scalar.end() if scalar else 0
     if _OPERATION.match(text[end:].replace("*/", "", 1)):
         raise ValueError("an expression, not a value")
+    if re.match(r"[\w\"']", text[end:]):
+        raise ValueError("a literal that goes on")
     return _literal(text[:end])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from coderl_jax.data.apps import apps_problems, is_apps_row, load_apps
+from coderl_jax.data.codexglue import load_codexglue
 from coderl_jax.data.humaneval import load_humaneval
 from coderl_jax.data.mbpp import load_mbpp
 from coderl_jax.data.tables import LeftOut
@@ -18,7 +19,7 @@ from coderl_jax.files import UserError, read_jsonl, shown, write_jsonl
 from coderl_jax.rows import problem_from_json, problem_to_json
 from coderl_jax.types import Problem
 
-_SOURCES = "tiny#SPLIT, apps[:PATH]#SPLIT, mbpp[:FILE]#SPLIT, humaneval[:FILE] or jsonl:FILE"
+_SOURCES = "tiny#SPLIT, apps[:PATH]#SPLIT, mbpp[:FILE]#SPLIT, humaneval[:FILE], codexglue[:PATH]#TASK or jsonl:FILE"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,8 @@ def read_source(source: str, limit: int | None = None) -> Source:
     """Problems and what was left out, of NAME[:PATH][#SPLIT].
 
     - `tiny#SPLIT` is built in: train, practice, validation, test, primer.
-    - `apps:PATH#SPLIT`: `data.apps`. `mbpp:FILE#SPLIT`: `data.mbpp`. `humaneval:FILE`: `data.humaneval`. Without a path these come
-      from the Hugging Face hub.
+    - `apps:PATH#SPLIT`, `mbpp:FILE#SPLIT`, `humaneval:FILE` and `codexglue:PATH#TASK`: the modules of these names. Without a path
+      they come from the Hugging Face hub.
     - `jsonl:FILE` holds one problem a line (.gz too), in our fields, or in those of APPS and LeetCode's call-based problems.
 
     Raises:
@@ -73,6 +74,8 @@ def read_source(source: str, limit: int | None = None) -> Source:
             rows = load_mbpp(source, path, split)
         case "humaneval":
             rows = load_humaneval(source, path, split)
+        case "codexglue":
+            rows = load_codexglue(source, path, split)
         case "jsonl":
             rows = _load_jsonl(source, path, split)
         case _:

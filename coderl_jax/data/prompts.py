@@ -14,7 +14,10 @@ def generation_prompt(problem: PublicProblem) -> str:
     """The problem as actor, critic and repair model read it, in training too.
 
     Released code, `generate.py`: the starter code stands in it wherever there is any, also in a problem judged by standard input.
+    The prompt of a text task is the statement as it is.
     """
+    if problem.task is not None:
+        return problem.statement
     starter = "" if problem.starter_code is None else "\n" + problem.starter_code
     return f"\nQUESTION:\n{problem.statement}{starter}\n{_format(problem.call_based)}\nANSWER:\n"
 
