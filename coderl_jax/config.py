@@ -60,12 +60,16 @@ class ModelShape:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """How long prompts and programs may be, in tokens."""
+    """How prompts and programs become arrays."""
 
     max_prompt_tokens: int = 600
     """Prompt tokens, `<s>` and `</s>` included; longer prompts are cut before `</s>` and counted."""
     max_new_tokens: int = 512
     """Program tokens, end token included; longer programs are cut."""
+    parity: Literal["paper", "upstream"] = "paper"
+    """upstream: as the released models were trained. Prompts of training are in their own form, padded with `</s>` to their full
+    length without a mask; critics pool over padding too; updates of RL alternate with those of cross-entropy. paper: padding is
+    masked, and an update takes both."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 3", lambda v: v >= 3, "max_prompt_tokens")

@@ -85,8 +85,9 @@ def make_tools(config: Any) -> Any:
         return Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, config.sampling), model.params
 
     sampling_actor, sampling_repair = drawing(actor), drawing(repair) if repair else None
-    refiner = Scorer(critic, config.sampling.rows_per_batch // 4 or 1)
-    ranking = refiner if ranker is critic else Scorer(ranker, config.sampling.rows_per_batch // 4 or 1)
+    batch = config.sampling.rows_per_batch // 4 or 1
+    refiner = Scorer(critic, batch, config.lengths)
+    ranking = refiner if ranker is critic else Scorer(ranker, batch, config.lengths)
     return lambda judge: Tools(actor=sampling_actor, refiner=refiner, ranker=ranking, repairer=sampling_repair, judge=judge)
 
 

@@ -41,19 +41,19 @@ def score(config: ScoreConfig) -> None:
         text = generation_prompt(problems[program.problem_id].public())
         prompts[program.problem_id] = prompt_tokens(critic.tokenizer, text, config.lengths.max_prompt_tokens)[0]
     tokens = [program_tokens(critic.tokenizer, program.program, config.lengths.max_new_tokens) for _, _, program in rows]
-    logits = Scorer(critic, config.batch_size).logits([prompts[program.problem_id] for _, _, program in rows], tokens)
+    logits = Scorer(critic, config.batch_size, config.lengths).logits([prompts[program.problem_id] for _, _, program in rows], tokens)
     with output.partial.open("w", encoding="utf-8") as file:
         for (_, _, program), verdict, ids, row in zip(rows, verdicts, tokens, logits, strict=True):
             outcome = Outcome.PASSED if verdict is None or verdict.outcome is None else verdict.outcome
             column = int(outcome) if critic.classes == 4 else int(outcome == Outcome.PASSED)
-            values = softmax(row)[:, column]
+            values = softmax(row)[: len(ids), column]
             result = Score(
                 outcome_probabilities=tuple(float(p) for p in outcome_probabilities(row)),
                 tokens=tuple(ids),
                 token_values=tuple(round(float(v), 6) for v in values),
                 outcome=outcome,
                 token_starts=tuple(program_token_starts(critic.tokenizer, program.program, config.lengths.max_new_tokens)),
-                refine_cut=seed_length(row) if critic.classes == 2 else None,
+                refine_cut=seed_length(row[: len(ids)]) if critic.classes == 2 else None,
             )
             file.write(to_json_line(score_to_json(dataclasses.replace(program, tokens=None), result)))
     output.finish({"programs": len(rows)})

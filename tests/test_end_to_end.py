@@ -183,6 +183,15 @@ def test_an_interrupted_rl_run_ends_as_an_uninterrupted_one(work, tmp_path):
     assert (tmp_path / "rl/model/model.safetensors").read_bytes() == (work / "rl/model/model.safetensors").read_bytes()
 
 
+def test_in_upstream_parity_updates_of_both_terms_take_turns(work, tmp_path):
+    source = f"jsonl:{work}/problems.jsonl"
+    flags = ["--problems", source, "--supervised", source, "--init", work / "warm", "--critic", work / "critic", *LENGTHS, *GENTLE]
+    draw = ["--rounds", 3, "--problems-per-round", 4, "--num-samples", 4, "--updates-per-round", 1, "--temperature", 1.1, "--top-p", 1.0]
+    main(rl, flags, draw, JUDGING, "--parity", "upstream", "--out", tmp_path / "rl")
+    terms = [row.keys() & {"rl_loss", "ce_loss"} for row in rows_of(tmp_path / "rl" / "metrics.jsonl")]
+    assert terms == [{"ce_loss"}, {"rl_loss"}, {"ce_loss"}]
+
+
 def test_a_collapse_is_rolled_back_and_said_aloud(work, tmp_path, capsys):
     flags = rl_flags(work, rounds=4)
     flags[flags.index("--learning-rate") + 1] = 0.5

@@ -45,14 +45,16 @@ def train_critic(config: CriticConfig) -> None:
     loss = critic_loss(graphdef, config.optimizer.dropout, config.classes)
 
     def labelled(batch: Any) -> CriticBatch:
-        return CriticBatch(TextBatch.of(batch), learnt.outcomes[batch.index])
+        text = TextBatch.of(batch, config.lengths)
+        text = text if config.lengths.parity == "paper" else text.pooled_everywhere()
+        return CriticBatch(text, learnt.outcomes[batch.index])
 
     plan = Fit(
         folder=output.partial,
         steps=config.optimizer.steps,
         save_every=config.save_every,
         evaluate_every=config.save_every,
-        evaluate=holdout_measure(heldout, model, config.optimizer.batch_size) if heldout.examples else None,
+        evaluate=holdout_measure(heldout, model, config) if heldout.examples else None,
         choose=None,
         keep=lambda params: model.save(output.partial / "model", params),
         tracking=config.tracking,

@@ -8,7 +8,7 @@ from typing import Any
 from coderl_jax.config import Lengths, Validation
 from coderl_jax.data.batches import Example
 from coderl_jax.data.problems import load_problems, without_tests
-from coderl_jax.data.prompts import generation_prompt, program_tokens, prompt_tokens, reindent, repair_prompt
+from coderl_jax.data.prompts import program_tokens, prompt_tokens, reindent, repair_prompt, taught_prompt
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.rollout.collect import passing_share, sample_and_judge
@@ -22,7 +22,7 @@ def solution_examples(problems: Sequence[Problem], tokenizer: Tokenizer, lengths
     """One example a reference solution. Problems without any, and prompts and programs that were cut, are counted aloud."""
     examples, cut_prompts, cut_programs, without = [], 0, 0, 0
     for problem in problems:
-        prompt, cut = prompt_tokens(tokenizer, generation_prompt(problem.public()), lengths.max_prompt_tokens)
+        prompt, cut = taught_prompt(tokenizer, problem.public(), lengths)
         cut_prompts += cut
         without += not problem.solutions
         for solution in problem.solutions:

@@ -3,6 +3,7 @@
 python -m train.finetune --problems tiny#train --validation tiny#validation --out runs/warm
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -61,7 +62,15 @@ def finetune(config: FinetuneConfig) -> None:
         )
         update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
         key, schedule = jax.random.key(config.seed), learning_rate(config.optimizer)
-        best = fit(init_state(model.params, optimizer), update, batches, TextBatch.of, key, plan, schedule)
+        best = fit(
+            init_state(model.params, optimizer),
+            update,
+            batches,
+            functools.partial(TextBatch.of, lengths=config.lengths),
+            key,
+            plan,
+            schedule,
+        )
     output.finish({"best": best})
 
 

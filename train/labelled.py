@@ -56,9 +56,9 @@ def labelled_programs(problems: Sequence[Problem], config: CriticConfig, tokeniz
     return learnt, measured
 
 
-def holdout_measure(heldout: Labelled, model: TextModel, batch_size: int) -> Callable[[Any], dict[str, float]]:
+def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -> Callable[[Any], dict[str, float]]:
     """A function params -> loss (nats), accuracy and area under the ROC curve of p(passed) on the held-out programs."""
-    scorer = Scorer(model, batch_size)
+    scorer = Scorer(model, config.optimizer.batch_size, config.lengths)
 
     def measure(params: Any) -> dict[str, float]:
         logits = scorer.logits([e.source for e in heldout.examples], [e.target for e in heldout.examples], params)

@@ -5,6 +5,7 @@
 L = - sum_t log p(w_t | w_<t, D, W_wrong, u, e): cross-entropy on a reference solution.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -51,7 +52,7 @@ def train_repair(config: RepairConfig) -> None:
     update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
     key, schedule = jax.random.key(config.seed), learning_rate(config.optimizer)
-    fit(init_state(model.params, optimizer), update, batches, TextBatch.of, key, plan, schedule)
+    fit(init_state(model.params, optimizer), update, batches, functools.partial(TextBatch.of, lengths=config.lengths), key, plan, schedule)
     output.finish()
 
 

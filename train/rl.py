@@ -175,7 +175,8 @@ class Loop:
         returns = collect.relative_returns(rollout, config.baseline == "greedy")
         with _timed(seconds, "update"):
             logged = self._update(
-                collect.deal(rollout, config.updates_per_round, config.optimizer.batch_size, config.baseline == "greedy", seed)
+                collect.deal(rollout, config.updates_per_round, config.optimizer.batch_size, config.baseline == "greedy", seed),
+                first=(at - 1) * config.updates_per_round,
             )
         with _timed(seconds, "drift"):
             logged |= self._drift(rollout)
@@ -194,25 +195,31 @@ class Loop:
             "seconds": seconds,
         }
 
-    def _update(self, batches: list) -> dict[str, float]:
+    def _update(self, batches: list, first: int) -> dict[str, float]:
+        """One update a batch, of both terms; in upstream parity of one, by turns: cross-entropy at even updates, RL at odd ones."""
         import jax
         import numpy as np
 
         from coderl_jax.learner.steps import RLBatch, TextBatch
 
-        rows = []
-        for rollout, tokens in batches:
-            batch = RLBatch(TextBatch.of(rollout), rollout.outcome, rollout.baseline_outcome, np.float32(tokens))
+        lengths, rows = self.config.lengths, []
+        by_turns = lengths.parity == "upstream" and self.supervised is not None
+        for number, (rollout, tokens) in enumerate(batches, start=first):
             key = jax.random.fold_in(self.key, self.state.step)
-            gradient, logged = self.rl_gradient(self.state.params, batch, key)
-            logged = {"rl_loss": logged["loss"]}
-            if self.supervised is not None:
-                slope, supervised = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised)), key)
-                gradient, logged = self.add(gradient, slope), {**logged, "ce_loss": supervised["loss"]}
-            self.state, applied = self.apply(self.state, gradient)
+            gradients, logged = [], {}
+            if not by_turns or number % 2:
+                batch = RLBatch(TextBatch.of(rollout, lengths), rollout.outcome, rollout.baseline_outcome, np.float32(tokens))
+                gradient, told = self.rl_gradient(self.state.params, batch, key)
+                gradients.append(gradient)
+                logged["rl_loss"] = told["loss"]
+            if self.supervised is not None and (not by_turns or number % 2 == 0):
+                gradient, told = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised), lengths), key)
+                gradients.append(gradient)
+                logged["ce_loss"] = told["loss"]
+            self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])
             rows.append({**logged, **applied})
         rows = jax.device_get(rows)
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        return {name: float(np.mean([row[name] for row in rows if name in row])) for name in {name: None for row in rows for name in row}}
 
     def _drift(self, rollout: Any) -> dict[str, float]:
         """KL to the start and entropy, on the first programs of the round."""
@@ -220,7 +227,7 @@ class Loop:
 
         from coderl_jax.learner.steps import TextBatch
 
-        text = TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout)))
+        text = TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout, self.config.lengths)))
         return {name: float(value) for name, value in jax.device_get(self.drift(self.state.params, self.actor.params, text)).items()}
 
     def _problems_of(self, at: int) -> list[int]:

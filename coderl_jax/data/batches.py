@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
+from coderl_jax.config import Lengths
+from coderl_jax.data.tokenizer import EOS
 from coderl_jax.files import UserError
 
 _MULTIPLE = 16  # lengths are rounded up to it: fast attention kernels want even shapes
@@ -53,6 +55,18 @@ def pad_to(
         ids[i, : len(row)] = row
         mask[i, : len(row)] = True
     return ids, mask
+
+
+def upstream_padding(
+    source: Int32[np.ndarray, "b s"], source_mask: Bool[np.ndarray, "b s"], target: Int32[np.ndarray, "b t"], lengths: Lengths
+) -> tuple[Int32[np.ndarray, "b {lengths.max_prompt_tokens}"], Int32[np.ndarray, "b {lengths.max_new_tokens}"]]:
+    """Prompts and programs as the released models read them: padded to their full length, prompts with `</s>` that no mask hides."""
+    b = len(source)
+    full = np.full((b, lengths.max_prompt_tokens), EOS, np.int32), np.zeros((b, lengths.max_new_tokens), np.int32)
+    for rows, kept in zip(full, (np.where(source_mask, source, EOS), target), strict=True):
+        kept = kept[:, : rows.shape[1]]
+        rows[:, : kept.shape[1]] = kept
+    return full
 
 
 def bucket_lengths(lengths: Sequence[int], buckets: int) -> list[int]:

@@ -4,6 +4,7 @@ A prompt is `<s>` + BPE + `</s>`, a program likewise; the decoder starts from `<
 byte for byte, except for the repair prompt, which was never released.
 """
 
+from coderl_jax.config import Lengths
 from coderl_jax.data.tokenizer import BOS, EOS, Tokenizer
 from coderl_jax.types import Outcome, PublicProblem
 
@@ -56,6 +57,17 @@ def prompt_tokens(tokenizer: Tokenizer, text: str, max_tokens: int) -> tuple[lis
     if len(ids) <= max_tokens:
         return ids, False
     return [*ids[: max_tokens - 1], EOS], True
+
+
+def taught_prompt(tokenizer: Tokenizer, problem: PublicProblem, lengths: Lengths) -> tuple[list[int], bool]:
+    """The prompt of a reference solution in training, and whether it was cut.
+
+    That of generation; in upstream parity `training_prompt`, of which a cut keeps the first ids and loses the `</s>`.
+    """
+    if lengths.parity == "paper" or problem.task is not None:
+        return prompt_tokens(tokenizer, generation_prompt(problem), lengths.max_prompt_tokens)
+    ids = [BOS, *tokenizer.encode(training_prompt(problem)), EOS]
+    return ids[: lengths.max_prompt_tokens], len(ids) > lengths.max_prompt_tokens
 
 
 def program_tokens(tokenizer: Tokenizer, code: str, max_tokens: int) -> list[int]:

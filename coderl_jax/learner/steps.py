@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
-from coderl_jax.data.batches import Batch
+from coderl_jax.config import Lengths
+from coderl_jax.data.batches import Batch, upstream_padding
 from coderl_jax.learner.state import Loss
 from coderl_jax.model.critic import critic_logits
 from coderl_jax.model.t5 import sequence_logits
@@ -32,9 +34,19 @@ class TextBatch(NamedTuple):
     target_mask: Array
 
     @classmethod
-    def of(cls, rows: Batch | Rollout) -> "TextBatch":
-        """The texts of a batch or a rollout."""
-        return cls(rows.source, rows.source_mask, rows.target, rows.target_mask)
+    def of(cls, rows: Batch | Rollout, lengths: Lengths) -> "TextBatch":
+        """The texts of a batch or a rollout, padded as `lengths.parity` says."""
+        if lengths.parity == "paper":
+            return cls(rows.source, rows.source_mask, rows.target, rows.target_mask)
+        source, target = upstream_padding(rows.source, rows.source_mask, rows.target, lengths)
+        width = min(rows.target_mask.shape[1], target.shape[1])
+        mask = np.zeros(target.shape, bool)
+        mask[:, :width] = rows.target_mask[:, :width]
+        return cls(source, np.ones(source.shape, bool), target, mask)
+
+    def pooled_everywhere(self) -> "TextBatch":
+        """The same with padding of programs unmasked: the released critic pools over it."""
+        return self._replace(target_mask=np.ones(self.target_mask.shape, bool))
 
 
 class CriticBatch(NamedTuple):

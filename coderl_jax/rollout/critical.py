@@ -152,7 +152,7 @@ def _refine(tools: Tools, works: list[_Work], seed: int) -> None:
     logits = tools.refiner.logits([work.prompt for work, _ in pairs], [program.tokens for _, program in pairs])
     seeds: dict[str, list[tuple[int, ...]]] = {}
     for (work, program), row in zip(pairs, logits, strict=True):
-        seeds.setdefault(work.problem.id, []).append(program.tokens[: seed_length(row)])
+        seeds.setdefault(work.problem.id, []).append(program.tokens[: seed_length(row[: len(program.tokens)])])
     requests = [work.request(work.prompt, stacked(seeds[work.problem.id], work.left)) for work in works]
     for work, rows in zip(works, _run(tools, sampler, params, works, requests, seed), strict=True):
         work.add(rows, "refined")

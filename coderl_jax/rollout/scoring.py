@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from coderl_jax.data.batches import pad_to
+from coderl_jax.config import Lengths
+from coderl_jax.data.batches import pad_to, upstream_padding
 from coderl_jax.model.critic import critic_logits
 from coderl_jax.rollout.models import TextModel
 from coderl_jax.rollout.sampler import padded_length
@@ -17,9 +18,10 @@ from coderl_jax.rollout.sampler import padded_length
 class Scorer:
     """Scores programs with a critic."""
 
-    def __init__(self, critic: TextModel, batch_size: int):
+    def __init__(self, critic: TextModel, batch_size: int, lengths: Lengths):
         self.critic = critic
         self.batch_size = batch_size
+        self.lengths = lengths
         self._logits = jax.jit(functools.partial(critic_logits, critic.graphdef))
 
     def logits(
@@ -27,7 +29,8 @@ class Scorer:
     ) -> list[Float[np.ndarray, "t k"]]:
         """Class logits at every token, float32 [t, k] a program; k is the critic's number of classes.
 
-        Logits at token t have seen the tokens before it, not token t itself.
+        Logits at token t have seen the tokens before it, not token t itself. In upstream parity t is always `max_new_tokens`:
+        behind a program stand the logits at padding, which the released critic pools too.
 
         Args:
           prompts: token ids of each problem.
@@ -42,9 +45,13 @@ class Scorer:
             filled = chosen + [chosen[-1]] * (self.batch_size - len(chosen))
             source, source_mask = pad_to([prompts[i] for i in filled], padded_length(max(len(prompts[i]) for i in chosen)))
             target, _ = pad_to([programs[i] for i in filled], padded_length(max(len(programs[i]) for i in chosen)))
+            kept = {i: len(programs[i]) for i in chosen}
+            if self.lengths.parity == "upstream":
+                source, target = upstream_padding(source, source_mask, target, self.lengths)
+                source_mask, kept = np.ones(source.shape, bool), dict.fromkeys(chosen, target.shape[1])
             logits = np.asarray(self._logits(params, source, source_mask, target), np.float32)
             for row, i in enumerate(chosen):
-                result[i] = logits[row, : len(programs[i]), : self.critic.classes]
+                result[i] = logits[row, : kept[i], : self.critic.classes]
         return result
 
 
