@@ -109,10 +109,15 @@ def problem_to_json(problem: Problem) -> dict[str, Any]:
     }
 
 
-def program_from_json(place: str, row: dict[str, Any], index: int = 0) -> Program:
-    """A program row, HumanEval's `task_id` and `completion` accepted; `index` serves where the row has none."""
+def program_from_json(place: str, row: dict[str, Any], index: int = 0, starter_code: str | None = None) -> Program:
+    """A program row; `index` serves where the row has none.
+
+    HumanEval's `task_id` and `completion` are accepted too: a completion goes on below the problem's starter code.
+    """
     if "problem_id" not in row and "task_id" in row:
-        row = {**row, "problem_id": row["task_id"], "program": row.get("program", row.get("completion"))}
+        row = {**row, "problem_id": row["task_id"]}
+    if "program" not in row and isinstance(row.get("completion"), str):
+        row = {**row, "program": (starter_code or "") + row["completion"]}
     tokens = field(place, row, "tokens", "a list of token ids or null", lambda v: isinstance(v, list) and all(map(_is_count, v)), None)
     return Program(
         problem_id=str(field(place, row, "problem_id", "a string or a number", lambda v: isinstance(v, str) or _is_count(v))),
@@ -207,12 +212,12 @@ def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = 
     Raises:
       UserError: a row breaks the format, or names a problem that is not among `problems`.
     """
-    known = None if problems is None else {problem.id for problem in problems}
+    known = None if problems is None else {problem.id: problem.starter_code for problem in problems}
     seen: dict[str, int] = {}
     result = []
     for place, row in read_jsonl(path):
         name = str(row.get("problem_id", row.get("task_id")))
-        program = program_from_json(place, row, seen.get(name, 0))
+        program = program_from_json(place, row, seen.get(name, 0), (known or {}).get(name))
         seen[name] = seen.get(name, 0) + 1
         if known is not None and program.problem_id not in known:
             raise UserError(

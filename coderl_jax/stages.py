@@ -293,6 +293,19 @@ class SolveConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DescribeConfig:
+    """Counts, lengths and tests of a problem source, and what was left out of it."""
+
+    source: str = _positional()
+    """Problem source, NAME[:PATH][#SPLIT]."""
+    tokenizer: str | None = None
+    """Run folder or tokenizer folder whose tokens are counted; none: characters."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    lengths: Lengths = Lengths()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """Write a model as a Hugging Face folder, which transformers loads."""
 

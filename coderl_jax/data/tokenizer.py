@@ -118,10 +118,13 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
 def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     """The tokenizer of a folder: `tokenizer.json`, or CodeT5's `vocab.json` and `merges.txt` (sentinels are added to these).
 
+    A run folder has it in `model/`.
+
     Raises:
       UserError: neither is there, a file is damaged, or the layout is not CodeT5's.
     """
     folder = existing(folder, "tokenizer")
+    folder = folder / "model" if (folder / "model").is_dir() else folder
     whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     if not whole.exists() and not (vocabulary.exists() and merges.exists()):
         raise UserError(f"{folder}: tokenizer: expected tokenizer.json, or vocab.json and merges.txt, got neither; check the folder")
