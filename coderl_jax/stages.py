@@ -234,14 +234,16 @@ class CriticalConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """pass@k and n@k with intervals, from verdicts."""
+    """pass@k and n@k with intervals; BLEU, CodeBLEU and exact match of text tasks."""
 
     problems: str
-    """Problem source the verdicts belong to."""
-    verdicts: str
-    """Verdicts under the hidden tests, a JSONL file."""
+    """Problem source the programs belong to."""
     out: str
     """Report, a JSON file."""
+    programs: str | None = None
+    """Programs, a JSONL file: they are judged first, and the verdicts written beside the report. Of a text task, the answers."""
+    verdicts: str | None = None
+    """Verdicts under the hidden tests, a JSONL file, in place of programs."""
     example_verdicts: str | None = None
     """Verdicts of the same programs under the example tests, for n@k."""
     scores: str | None = None
@@ -256,8 +258,12 @@ class EvaluateConfig:
     """Another report on the same problems: adds paired differences."""
     seed: int = 0
     """Seed of the bootstrap; ties need none, their orders are averaged exactly."""
+    judging: Judging = Judging()
 
     def __post_init__(self):
+        given = [name for name in ("programs", "verdicts") if getattr(self, name)]
+        expect(len(given) == 1, "programs", "either it or --verdicts", " and ".join(f"--{name}" for name in given) or "neither")
+        expect(not (self.programs and self.example_verdicts), "example-verdicts", "--verdicts beside it", "--programs")
         for name in ("k", "n"):
             value = getattr(self, name)
             expect(len(value) > 0 and all(v >= 1 for v in value), name, "whole numbers >= 1", value)

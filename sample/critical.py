@@ -14,7 +14,7 @@ from typing import Any
 from coderl_jax import cli
 from coderl_jax.stages import CriticalConfig
 
-WINDOW = 256  # problems worked on together; rows are written a window at a time
+WINDOW = 8  # batches of problems worked on together; rows are written a window at a time
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,19 +40,20 @@ def critical(config: CriticalConfig) -> None:
         print(f"{config.out} is finished", file=sys.stderr)
         return
     count = config.sampling.num_samples
+    window = WINDOW * max(1, config.sampling.rows_per_batch // count)
     funnel_path = pathlib.Path(config.out).with_suffix(".funnel.json")
     funnels = funnel_path.with_name(funnel_path.name + ".partial")
     funnels.touch()
-    windows = keep_rows(funnels, lambda rows: min(rows, keep_rows(output.partial, lambda n: n) // (WINDOW * count)))
-    keep_rows(output.partial, lambda rows: windows * WINDOW * count)
+    windows = keep_rows(funnels, lambda rows: min(rows, keep_rows(output.partial, lambda n: n) // (window * count)))
+    keep_rows(output.partial, lambda rows: windows * window * count)
     with (
         Judge(config.judging) as judge,
         output.partial.open("a", encoding="utf-8") as file,
         funnels.open("a", encoding="utf-8") as funnel_file,
-        tqdm(total=len(problems), initial=windows * WINDOW, unit="problem", desc="critical") as bar,
+        tqdm(total=len(problems), initial=windows * window, unit="problem", desc="critical") as bar,
     ):
-        for start in range(windows * WINDOW, len(problems), WINDOW):
-            chosen = problems[start : start + WINDOW]
+        for start in range(windows * window, len(problems), window):
+            chosen = problems[start : start + window]
             rows, funnel = critical_sampling(tools(judge), chosen, count, config.draw_share, config.repair_candidates, config.seed)
             file.writelines(to_json_line(program_to_json(program)) for programs in rows for program in programs)
             file.flush()

@@ -1,12 +1,14 @@
-"""pass@k and n@k with 95% intervals, from verdicts.
+"""pass@k and n@k with 95% intervals, from programs or their verdicts; CodeXGLUE's metrics of text tasks.
 
-    python -m sample.evaluate --problems tiny#test --verdicts verdicts.jsonl --example-verdicts example.jsonl --k 1 5 20 --n 1
-        --out warm.report.json
+    python -m sample.evaluate --problems tiny#test --programs programs.jsonl --k 1 5 20 --n 1 --out warm.report.json
+    python -m sample.evaluate --problems tiny#test --verdicts verdicts.jsonl --example-verdicts example.jsonl --out warm.report.json
+    python -m sample.evaluate --problems codexglue:test.jsonl#java-cs --programs answers.jsonl --out java-cs.report.json
 
 n@k: of k programs drawn, those that pass the example tests are submitted first, then by `--scores`, else at random; n@k is the
-chance that one of n submitted ones passes the hidden tests. It is written where `--example-verdicts` is given.
+chance that one of n submitted ones passes the hidden tests. It needs the verdicts under the example tests.
 """
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -27,26 +29,71 @@ def main(argv: Sequence[str] | None = None) -> None:
 def evaluate(config: EvaluateConfig) -> None:
     """Write the report and print its table."""
     from coderl_jax.data.problems import load_problems
-    from coderl_jax.files import open_output, read_json, write_json
+    from coderl_jax.files import read_json
     from coderl_jax.metrics.evaluation import against, evaluation
 
     problems = load_problems(config.problems)
     chosen = problems if config.limit is None else load_problems(config.problems, config.limit)
+    if chosen[0].task:
+        return evaluate_texts(config, problems, chosen)
+    asked, config = config, judged_first(config, problems) if config.programs else config
     judged = [problem for problem in chosen if problem.hidden_tests is not None]
     results = read_results(config, problems, judged)
     report = evaluation(results, sorted(set(config.k)), sorted(set(config.n)), config.seed, len(chosen) - len(judged))
     if config.against:
         differences = against(report, read_json(config.against), config.against, config.seed)
         report["against"] = {"report": config.against, **differences}
-    names = ("problems", "verdicts", "example_verdicts", "scores", "against")
+    write_report(asked, report)
+    print(table(report))
+
+
+def judged_first(config: EvaluateConfig, problems: Sequence[Any]) -> EvaluateConfig:
+    """The configuration with verdicts in place of programs, which are judged under both kinds of tests for it.
+
+    The verdicts stand beside the report, under its name; an interrupted judging goes on.
+    """
+    from coderl_jax.stages import JudgeConfig
+    from sample.judge import judge
+
+    stem = config.out.removesuffix(".json").removesuffix(".report")
+    kinds = {"hidden": f"{stem}.verdicts.jsonl"}
+    if any(problem.example_tests is not None for problem in problems):
+        kinds["example"] = f"{stem}.example_verdicts.jsonl"
+    for tests, out in kinds.items():
+        judge(JudgeConfig(problems=config.problems, programs=config.programs, out=out, tests=tests, judging=config.judging))
+    return dataclasses.replace(config, programs=None, verdicts=kinds["hidden"], example_verdicts=kinds.get("example"))
+
+
+def evaluate_texts(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequence[Any]) -> None:
+    """The metrics of a text task, of each problem's first answer; one without an answer counts as an empty text."""
+    from coderl_jax.metrics.codexglue import codexglue_scores
+    from coderl_jax.rows import read_programs
+
+    if config.programs is None:
+        raise UserError("--programs: expected the answers to a text task, got --verdicts; nothing of it is judged")
+    answers = {program.problem_id: program.program for _, _, program in reversed(read_programs(config.programs, problems))}
+    texts = [" ".join(answers.get(problem.id, "").split("\n")).strip() for problem in chosen]
+    scores = codexglue_scores(chosen[0].task, [problem.solutions[0] for problem in chosen], texts)
+    missing = sum(problem.id not in answers for problem in chosen)
+    report = {"task": chosen[0].task, "scores": scores, "counts": {"problems": len(chosen), "problems_without_answer": missing}}
+    write_report(config, report)
+    print(f"{len(chosen)} problems" + (f", {missing} without an answer" if missing else ""))
+    for name, value in scores.items():
+        print(f"  {name:<20}{value:8.2f}")
+
+
+def write_report(config: EvaluateConfig, report: dict[str, Any]) -> None:
+    """The report with its manifest, unless it is there."""
+    from coderl_jax.files import open_output, write_json
+
+    names = ("problems", "programs", "verdicts", "example_verdicts", "scores", "against")
     inputs = {name: getattr(config, name) or "none" for name in names}
-    output = open_output(config.out, config, inputs, folder=False)
+    output = open_output(config.out, config, inputs, folder=False, ignore=("out", "judging.workers", "judging.cache"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
     else:
         write_json(output.partial, report)
         output.finish()
-    print(table(report))
 
 
 def read_results(config: EvaluateConfig, problems: Sequence[Any], judged: Sequence[Any]) -> list[Any]:

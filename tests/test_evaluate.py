@@ -138,3 +138,31 @@ def test_a_score_without_numbers_is_named(folder, capsys):
     write_jsonl("scores.jsonl", [{**row, "outcome_probabilities": []} for row in scores("a", [0.5] * 4)])
     more = ("--k", "1", "--example-verdicts", "example.jsonl", "--scores", "scores.jsonl")
     assert "scores.jsonl:1: outcome_probabilities: expected numbers, p(passed) last" in complaint(capsys, *more)
+
+
+def test_programs_are_judged_first_and_their_verdicts_stand_beside_the_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl("problems.jsonl", [{**problem("a"), "example_tests": TESTS}, problem("b")])
+    programs = ["print(input())", "print(2)"]
+    write_jsonl("programs.jsonl", [{"problem_id": name, "program": program} for name in "ab" for program in programs])
+    flags = ["--problems", "jsonl:problems.jsonl", "--programs", "programs.jsonl", "--k", "1", "2", "--out", "x.report.json"]
+    evaluate.main(flags)
+    with open("x.report.json") as file:
+        report = json.load(file)
+    assert report["pass@k"] == {"1": 0.5, "2": 1.0}
+    assert report["n@k"] == {"1@1": 0.5, "1@2": 0.75}  # a's example test tells the right one; b has none
+    rows = {name: [json.loads(line) for line in (tmp_path / f"x.{name}.jsonl").open()] for name in ("verdicts", "example_verdicts")}
+    assert [row["outcome"] for row in rows["verdicts"]] == ["passed", "failed_test"] * 2
+    assert [row["outcome"] for row in rows["example_verdicts"]] == ["passed", "failed_test", None, None]
+    capsys.readouterr()
+    evaluate.main(flags)  # again: nothing is run, the table is printed
+    said = capsys.readouterr()
+    assert said.err.count("is finished") == 3
+    assert "pass@1" in said.out
+
+
+def test_programs_and_verdicts_exclude_each_other(folder, capsys):
+    assert "--programs: expected either it or --verdicts, got '--programs and --verdicts'" in complaint(capsys, "--programs", "p.jsonl")
+    with pytest.raises(SystemExit):
+        evaluate.main(["--problems", "jsonl:problems.jsonl", "--out", "x.json"])
+    assert "--programs: expected either it or --verdicts, got 'neither'" in capsys.readouterr().err

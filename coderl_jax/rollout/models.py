@@ -46,11 +46,15 @@ def load_model(name: str, kind: Literal["actor", "critic"]) -> TextModel:
     return TextModel(shape=loaded.shape, graphdef=loaded.graphdef, params=loaded.params, tokenizer=tokenizer, classes=loaded.classes)
 
 
+PADDED_ROWS = 1024  # an embedding may have so many rows more than the tokenizer has ids: T5's is padded to a round size
+
+
 def check_vocabulary(name: str, tokenizer: Tokenizer, shape: ModelShape) -> None:
-    """Raise UserError where the tokenizer's ids do not fit the model's embedding."""
-    if tokenizer.size > shape.vocab_size:
-        got = f"got {tokenizer.size}; use the model's own tokenizer"
-        raise UserError(f"{name}: vocabulary: expected at most {shape.vocab_size} ids, the embedding's rows, {got}")
+    """Raise UserError where the tokenizer's ids and the model's embedding do not belong together."""
+    most = shape.vocab_size
+    if not most - PADDED_ROWS <= tokenizer.size <= most:
+        rule = f"expected {max(0, most - PADDED_ROWS)} to {most} ids for an embedding of {most} rows"
+        raise UserError(f"{name}: vocabulary: {rule}, got {tokenizer.size}; use the model's own tokenizer")
 
 
 def check_same_tokenizer(name: str, model: TextModel, other_name: str, other: TextModel) -> None:
