@@ -1,7 +1,7 @@
 """What every part of CodeRL adds, on built-in problems, over seeds: the paper's Tables 2, 3 and 4 in small.
 
     python -m bench.ablation --out runs/ablation            # a night on 2 cores; interrupted, the same command goes on
-    python -m bench.ablation --seeds 1 --out runs/ablation  # one seed: machines can share the work
+    python -m bench.ablation --seeds 1 --settings train --out runs/ablation    # a part: machines can share the work
     python -m bench.ablation --quick --out runs/quick       # a few minutes, from the shipped warm start: shows that it runs
 
 For every seed a warm start is trained, and from it, with the same number of updates of the same schedule: more cross-entropy,
@@ -11,8 +11,8 @@ problems with tests and no solutions that are drawn like the test split. Each mo
 refined and repaired ones counted. What is chosen (best parameters, step size) is chosen on validation. The primer, which
 stands in for pretraining, is common to the seeds; the warm start of seed 0 is the shipped one, which the same commands made.
 
-What a seed measured is in `seed*/measured.json`, and the tables tell of every seed that has one. To join the seeds of several
-machines, put these files into one folder and name it: `--seeds --out FOLDER` runs nothing and writes the tables.
+What a seed measured in a setting is in `seed*/SETTING.measured.json`, and the tables tell of all that are there. To join those of
+several machines, put these files into one folder and name it: `--seeds --out FOLDER` runs nothing and writes the tables.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import gc
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,7 +54,6 @@ DRAWN = SAMPLES // 2  # by critical sampling, before it refines and repairs
 class Size:
     """How much is done. `repairs` are the values of M; `validation`, `learn` and `test` are flags that choose problems."""
 
-    settings: tuple[str, ...]
     repairs: tuple[int, ...]
     rounds: int
     critic_steps: int
@@ -63,9 +62,10 @@ class Size:
     test: str
 
 
-FULL = Size(("practice", "train"), (1, 2, 4), 60, 400, VALIDATE, "", "")
+FULL = Size((1, 2, 4), 60, 400, VALIDATE, "", "")
 SHIPPED_SEED = 0
-QUICK = Size(("practice",), (1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
+TEST = "test"  # the last stage of a setting
+QUICK = Size((1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,10 @@ class AblationConfig:
     """Folder of everything; table.txt and results.json are in it."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds to run here; none: only the tables of what is in the folder."""
+    settings: tuple[Literal["practice", "train"], ...] = ("practice", "train")
+    """Where RL practises: tiny#practice, which has tests only, or tiny#train, the paper's setting."""
     quick: bool = False
-    """One seed, few problems and updates: shows that everything runs, and proves nothing."""
+    """One seed and setting, few problems and updates: shows that everything runs, and proves nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -91,61 +93,57 @@ def ablation(config: AblationConfig) -> None:
     size, out = QUICK if config.quick else FULL, pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
+    if config.quick:
+        config = dataclasses.replace(config, seeds=config.seeds[:1], settings=config.settings[:1])
     for seed in config.seeds:
-        run_seed(out, size, seed, config.quick)
-    seeds = [read_json(path) for path in sorted(out.glob("seed*/measured.json"))]
-    results = summary(seeds)
+        run_seed(out, size, seed, config)
+    parts = [read_json(path) for path in sorted(out.glob("seed*/*.measured.json"))]
+    results = summary(parts)
     write_json(out / "results.json", results)
-    text = "\n".join([header(config), tables(results), hours(seeds)])
+    text = "\n".join([header(config), tables(results), hours(parts)])
     write_text(out / "table.txt", text)
     print(text)
 
 
-def run_seed(out: pathlib.Path, size: Size, seed: int, quick: bool) -> None:
-    """Every stage of a seed that is not finished, then its measured.json."""
+def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -> None:
+    """Every stage of a seed that is not finished; after each setting what was measured in it."""
     import jax
 
     folder = out / f"seed{seed}"
     folder.mkdir(exist_ok=True)
     clock = Clock(folder / "timing.json")
-    trained = not quick and seed != SHIPPED_SEED
+    trained = not config.quick and seed != SHIPPED_SEED
     if not trained:
         copy_model(SHIPPED, folder / "warm")
-    for name, commands in stages(size, seed, trained):
+    for setting, name, commands in stages(size, seed, trained, config.settings):
         clock.stage(name, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
         jax.clear_caches()  # hundreds of compiled programs would fill the memory
         gc.collect()
-    write_json(folder / "measured.json", measure(folder, size) | {"seed": seed, "seconds": clock.seconds})
+        if name.endswith(TEST):
+            told = {"seed": seed, "setting": setting, "seconds": clock.seconds}
+            write_json(folder / f"{setting}.measured.json", told | measure(folder, size, setting))
 
 
-def stages(size: Size, seed: int, trained: bool) -> Iterator[tuple[str, list[str]]]:
-    """Name and commands of every stage of a seed, in order; `trained`: its warm start is not there yet."""
+def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
+    """(setting, name, commands) of every stage of a seed, in order; `trained`: its warm start is not there yet."""
     updates = size.rounds * UPDATES_PER_ROUND
     schedule = f"{SCHEDULE} --seed {seed}"
     if trained:
-        yield "primer", WARM_START[:1]
-        yield "warm start", [f"{WARM_START[1].replace('OUT/warm', 'SEED/warm')} --cache OUT/verdicts --seed {seed}"]
-    yield (
-        "more cross-entropy",
-        [
-            f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {SAFE} {schedule} --steps {updates}
-            {size.validation} --validate-every {max(1, size.rounds // 6) * UPDATES_PER_ROUND} --out SEED/control"""
-        ],
-    )
-    for setting in size.settings:
+        yield None, "primer", WARM_START[:1]
+        yield None, "warm start", [f"{WARM_START[1].replace('OUT/warm', 'SEED/warm')} --cache OUT/verdicts --seed {seed}"]
+    control = f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {SAFE} {schedule} --steps {updates}
+        {size.validation} --validate-every {max(1, size.rounds // 6) * UPDATES_PER_ROUND} --out SEED/control"""
+    yield None, "more cross-entropy", [control]
+    for setting in settings:
         own = f"SEED/{setting}"
-        yield f"{setting}: critics and repair", _helpers(size, setting, own, seed)
-        for name, (_, flags) in RL.items():
-            yield (
-                f"{setting}: {TITLES[name]}",
-                [
-                    f"""train.rl --problems tiny#{setting} --supervised tiny#train --init SEED/warm {flags.replace("SET", own)} {EXPLORE}
-                    --num-samples 8 --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
-                    --negative-weight 0.25 --ce-weight {CE_WEIGHT} {schedule} {SAFE}
-                    {size.validation} --validate-every {max(1, size.rounds // 6)} --out {own}/{name}"""
-                ],
-            )
-    yield "test", list(_tests(size, seed))
+        yield setting, f"{setting}: critics and repair", _helpers(size, setting, own, seed)
+        for name, (title, flags) in RL.items():
+            command = f"""train.rl --problems tiny#{setting} --supervised tiny#train --init SEED/warm {flags.replace("SET", own)} {EXPLORE}
+                --num-samples 8 --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
+                --negative-weight 0.25 --ce-weight {CE_WEIGHT} {schedule} {SAFE}
+                {size.validation} --validate-every {max(1, size.rounds // 6)} --out {own}/{name}"""
+            yield setting, f"{setting}: {title}", [command]
+        yield setting, f"{setting}: {TEST}", list(_tests(size, seed, setting))
 
 
 def _helpers(size: Size, setting: str, own: str, seed: int) -> list[str]:
@@ -175,11 +173,11 @@ def _modes(repairs: Sequence[int]) -> list[str]:
     return ["plain", "refine", *(f"repair{m}" for m in repairs)]
 
 
-def _tests(size: Size, seed: int) -> Iterator[str]:
-    """The commands of every row of the tables."""
-    done = set()
-    for setting, actor, mode in itertools.product(size.settings, TITLES, ["greedy", *_modes(size.repairs)]):
-        name, own = row_name(setting, actor, mode), f"SEED/{setting}"
+def _tests(size: Size, seed: int, setting: str) -> Iterator[str]:
+    """The commands of every row of the tables of a setting. Rows that settings share are finished the second time."""
+    own = f"SEED/{setting}"
+    for actor, mode in itertools.product(TITLES, ["greedy", *_modes(size.repairs)]):
+        name = row_name(setting, actor, mode)
         start = f"--actor {'SEED' if actor in SHARED else own}/{actor} --problems tiny#test {size.test}"
         sampling = f"{DRAW} --num-samples {SAMPLES} --seed {seed + 1}"
         if mode == "greedy":
@@ -189,33 +187,29 @@ def _tests(size: Size, seed: int) -> Iterator[str]:
         else:
             repair = f"--repair {own}/repair --repair-candidates {mode.removeprefix('repair')}" if mode != "refine" else ""
             draw = f"sample.critical {start} {sampling} --critic {own}/binary --rank-critic {own}/critic {repair} {SAFE}"
-        if name not in done:
-            done.add(name)
-            yield from measured(draw, f"SEED/test/{name}", f"{size.test} --k 1 {SAMPLES if mode != 'greedy' else ''}")
+        yield from measured(draw, f"SEED/test/{name}", f"{size.test} --k 1 {SAMPLES if mode != 'greedy' else ''}")
         if (actor, mode) == ("warm", "plain"):  # how good the critics are, for the report
             yield from scored(f"SEED/test/{name}", own, f"{setting}_")
 
 
-def measure(folder: pathlib.Path, size: Size) -> dict[str, Any]:
-    """What a seed's files say of every row: metric -> its value for each problem, or null where it does not apply.
+def measure(folder: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
+    """What a seed's files say of every row of a setting: metric -> its value for each problem, or null where it does not apply.
 
     `stuck pass@10` is pass@10 on the problems of which no drawn program passes the example tests (the first `DRAWN`, the same
     whatever the sampling); `none passes` is 1 at such problems. `greedy` belongs to the model, so to plain sampling.
     """
     tests, rows = folder / "test", {}
-    problems = [row["id"] for row in _per_problem(tests / "warm.plain")]
-    for setting, actor in itertools.product(size.settings, TITLES):
+    for actor in TITLES:
         solved = _solved_by_drawn(tests / f"{row_name(setting, actor, 'plain')}.example_verdicts.jsonl")
         for mode in _modes(size.repairs):
-            name = row_name(setting, actor, mode)
-            found = _per_problem(tests / name)
+            found = _per_problem(tests / row_name(setting, actor, mode))
             row = {metric: [problem[family][key] for problem in found] for metric, (family, key) in METRICS.items()}
             row["stuck pass@10"] = [None if p["id"] in solved else p["pass@k"]["10"] for p in found]
             if mode == "plain":
                 row["none passes"] = [float(problem["id"] not in solved) for problem in found]
                 row["greedy"] = [problem["pass@k"]["1"] for problem in _per_problem(tests / row_name(setting, actor, "greedy"))]
-            rows[name] = row
-    return {"size": dataclasses.asdict(size), "problems": problems, "rows": rows}
+            rows[f"{actor}.{mode}"] = row
+    return {"size": dataclasses.asdict(size), "problems": [problem["id"] for problem in found], "rows": rows}
 
 
 def _per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
@@ -227,34 +221,34 @@ def _solved_by_drawn(path: pathlib.Path) -> set[str]:
     return {row["problem_id"] for _, row in read_jsonl(path) if row["index"] < DRAWN and row["outcome"] == "passed"}
 
 
-def summary(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Every row and difference of the tables with its interval, over problems and seeds, from what seeds measured.
+def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Every row and difference of the tables with its interval, over problems and seeds, from what was measured.
 
     Raises:
-      UserError: no seed, or seeds of unlike sizes or problems.
+      UserError: nothing measured, or parts of unlike sizes or problems.
     """
-    if not seeds:
-        raise UserError("--out: expected a folder with seed*/measured.json, got none; name --seeds to run")
-    if any((seed["size"], seed["problems"]) != (seeds[0]["size"], seeds[0]["problems"]) for seed in seeds):
+    if not parts:
+        raise UserError("--out: expected a folder with seed*/SETTING.measured.json, got none; name --seeds to run")
+    if any((part["size"], part["problems"]) != (parts[0]["size"], parts[0]["problems"]) for part in parts):
         raise UserError("--out: expected seeds measured alike, got other sizes or problems; keep --quick and full runs apart")
-    modes = _modes(seeds[0]["size"]["repairs"])
+    settings = {setting: [part for part in parts if part["setting"] == setting] for setting in SETTINGS}
     return {
-        "seeds": [seed["seed"] for seed in seeds],
         "programs_a_problem": SAMPLES,
-        "settings": {setting: _setting(seeds, setting, modes) for setting in seeds[0]["size"]["settings"]},
+        "settings": {name: _setting(of, _modes(of[0]["size"]["repairs"])) for name, of in settings.items() if of},
     }
 
 
-def _setting(seeds: Sequence[dict[str, Any]], setting: str, modes: list[str]) -> dict[str, Any]:
+def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any]:
     values = {}  # (actor, sampling) -> metric -> value of each seed and problem, float [r, p], NaN where it does not apply
     for actor, mode in itertools.product(TITLES, modes):
-        rows = [seed["rows"][row_name(setting, actor, mode)] for seed in seeds]
+        rows = [part["rows"][f"{actor}.{mode}"] for part in parts]
         values[actor, mode] = {metric: np.array([row[metric] for row in rows], float) for metric in rows[0]}
     pairs = [(("rl", "plain"), (other, "plain")) for other in ("warm", "control", "no_critic", "no_baseline")]
     pairs.append((("control", "plain"), ("warm", "plain")))
     pairs += [((actor, mode), (actor, "plain")) for actor in TITLES for mode in modes[1:]]
     pairs += [((actor, mode), (actor, "refine")) for actor in TITLES for mode in modes[2:]]
     return {
+        "seeds": [part["seed"] for part in parts],
         "rows": [{"actor": actor, "sampling": mode, **_estimates(row)} for (actor, mode), row in values.items()],
         "differences": [
             {
@@ -280,11 +274,11 @@ def tables(results: dict[str, Any]) -> str:
     """The results as text, in percent; differences in points."""
     columns = [*METRICS, "greedy", "stuck pass@10"]
     parts = [
-        f"{results['programs_a_problem']} programs a problem in every row; mean over seeds {results['seeds']} with 95% intervals over",
-        "seeds and problems; stuck: problems of which no drawn program passes the example tests",
+        f"{results['programs_a_problem']} programs a problem in every row; means over seeds and problems with 95% intervals over both",
+        "stuck: problems of which no drawn program passes the example tests",
     ]
     for setting, found in results["settings"].items():
-        head = [f"RL on {SETTINGS[setting]}", "sampling", *columns]
+        head = [f"RL on {SETTINGS[setting]}; seeds {', '.join(map(str, found['seeds']))}", "sampling", *columns]
         rows = [[TITLES[row["actor"]], row["sampling"], *(_cell(row, name, ".1f") for name in columns)] for row in found["rows"]]
         differences = [
             [
@@ -302,13 +296,16 @@ def tables(results: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def hours(seeds: Sequence[dict[str, Any]]) -> str:
+def hours(parts: Sequence[dict[str, Any]]) -> str:
     """Where the time went: minutes of every stage and seed."""
-    names = list(dict.fromkeys(name for seed in seeds for name in seed["seconds"]))
-    minutes = [[seed["seconds"].get(name, 0.0) / 60 for seed in seeds] for name in names]
+    seconds: dict[int, dict[str, float]] = {}
+    for part in parts:
+        seconds[part["seed"]] = seconds.get(part["seed"], {}) | part["seconds"]
+    names = list(dict.fromkeys(name for of_seed in seconds.values() for name in of_seed))
+    minutes = [[of_seed.get(name, 0.0) / 60 for of_seed in seconds.values()] for name in names]
     rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
     total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
-    return _ruled([["minutes", *(f"seed {seed['seed']}" for seed in seeds)], *rows, total]) + "\n"
+    return _ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]) + "\n"
 
 
 def _cell(row: dict[str, Any], name: str, style: str) -> str:

@@ -30,7 +30,7 @@ def _commands():
     for name, (_, against, actor) in demo.ROWS.items():
         yield from demo._row(name, against, actor)
     for size, trained in ((ablation.FULL, True), (ablation.QUICK, False)):
-        for _, commands in ablation.stages(size, 3, trained):
+        for _, _, commands in ablation.stages(size, 3, trained, ("practice", "train")):
             yield from commands
 
 
@@ -46,7 +46,7 @@ def test_every_command_of_demo_and_ablation_is_one():
 
 def test_controls_have_the_updates_and_the_schedule_of_rl():
     parsed = {}
-    for _, commands in ablation.stages(ablation.FULL, 0, False):
+    for _, _, commands in ablation.stages(ablation.FULL, 0, False, ("practice", "train")):
         for command in commands:
             module, *flags = command.split()
             if module in ("train.finetune", "train.rl"):
@@ -66,7 +66,7 @@ def test_controls_have_the_updates_and_the_schedule_of_rl():
     assert parsed["practice/no_baseline"].baseline == "none"
 
 
-SMALL = ablation.Size(("practice",), (1,), 1, 1, "", "", "")
+SMALL = ablation.Size((1,), 1, 1, "", "", "")
 
 
 @pytest.fixture
@@ -91,7 +91,8 @@ def seeds(tmp_path):
                 for i in range(ablation.SAMPLES)
             ]
             write_jsonl(tests / f"{base}.plain.example_verdicts.jsonl", example)
-    return [_from_json(ablation.measure(tmp_path / f"seed{i}", SMALL) | {"seed": i, "seconds": {"RL": 60.0 + i}}) for i in (0, 1)]
+    told = [{"seed": i, "setting": "practice", "seconds": {"RL": 60.0 + i}} for i in (0, 1)]
+    return [_from_json(told[i] | ablation.measure(tmp_path / f"seed{i}", SMALL, "practice")) for i in (0, 1)]
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_the_ablation_prints_its_results_in_percent(results):
 
 def test_seeds_of_several_machines_are_joined(tmp_path, seeds, capsys):
     for seed in seeds:
-        write_json(tmp_path / "joined" / f"seed{seed['seed']}" / "measured.json", seed)
+        write_json(tmp_path / "joined" / f"seed{seed['seed']}" / "practice.measured.json", seed)
     ablation.main(["--seeds", "--out", str(tmp_path / "joined")])
     text = capsys.readouterr().out
     assert ablation.tables(_from_json(ablation.summary(seeds))) in text
