@@ -138,6 +138,16 @@ def test_a_critic_is_no_actor_and_an_actor_no_critic(tmp_path):
         hf.load(str(tmp_path / "critic"), kind="actor")
 
 
+def test_a_critic_that_says_nothing_of_its_classes_has_four(tmp_path):
+    """As the released ones do."""
+    _, params = init_params(SHAPE, jax.random.key(0), make_mesh(), kind="critic")
+    hf.save(tmp_path, params, SHAPE, classes=2)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["critic_classes"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert hf.load(str(tmp_path), kind="critic").classes == 4
+
+
 def test_places_without_a_model_are_told_apart(tmp_path):
     (tmp_path / "run.partial").mkdir()
     (tmp_path / "empty").mkdir()

@@ -64,3 +64,31 @@ def test_eight_devices_train_as_one_and_share_parameters_and_moments():
 def test_a_mesh_of_another_size_than_the_devices_is_a_users_error():
     with pytest.raises(UserError, match="expected data x fsdp x tensor to be 1 or the number of devices, 1, got 1 x 3 x 1"):
         make_mesh(fsdp=3)
+
+
+LOAD = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 8)
+import numpy as np
+from coderl_jax.config import ModelShape
+from coderl_jax.model import hf
+from coderl_jax.model.mesh import init_params, make_mesh
+
+shape = ModelShape(vocab_size=64, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=2, decoder_layers=2)
+_, params = init_params(shape, jax.random.key(0), make_mesh(), kind="critic")
+hf.save(sys.argv[1], params, shape, classes=4)
+mesh = make_mesh(1, 4, 2)
+loaded = hf.load(sys.argv[1], mesh=mesh).params
+_, born = init_params(shape, jax.random.key(0), mesh, kind="critic")
+for ours, there, kept in zip(jax.tree.leaves(loaded), jax.tree.leaves(born), jax.tree.leaves(params), strict=True):
+    assert ours.sharding == there.sharding, (ours.sharding, there.sharding)
+    np.testing.assert_array_equal(ours, kept)
+print(min(leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.leaves(loaded)))
+"""
+
+
+def test_a_checkpoint_is_loaded_straight_onto_its_mesh(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float(done.stdout) == 1 / 8
