@@ -176,11 +176,10 @@ def _read_params(
     filled = {}
     for row in rows:
         array = _ours(row, variables[row.path].shape, weights)
-        placed = (
-            jax.device_put(array)
-            if mesh is None
-            else jax.make_array_from_callback(array.shape, places[row.path].get_value(), array.__getitem__)
-        )
+        if mesh is None:
+            placed = jax.device_put(array)
+        else:
+            placed = jax.make_array_from_callback(array.shape, places[row.path].get_value(), array.__getitem__)
         # Waited for, so that no more than one array is in memory twice.
         filled[row.path] = variables[row.path].replace(jax.block_until_ready(placed))
     return graphdef, nnx.from_flat_state(filled)
