@@ -267,6 +267,7 @@ def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: 
             arrays[key] = np.ascontiguousarray(part if row.inputs is None else part.reshape(theirs[::-1]).T)
     with replacing(folder / "model.safetensors") as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
+        temporary.chmod(0o644)  # the library lets nobody else read it
     write_json(folder / "config.json", write_config(shape, classes, jnp.dtype(dtype).name))
 
 
