@@ -86,7 +86,9 @@ def smoothed_sentence_bleu(reference: str, hypothesis: str) -> float:
     wanted, tokens = mteval_tokens(reference), mteval_tokens(hypothesis)
     matches, possible = _precision_counts([wanted], [tokens], at_least=0)
     tiny = sys.float_info.min
-    log_mean = sum(math.log(m + (n > 0) + tiny) - math.log(g + (n > 0) + tiny) for n, (m, g) in enumerate(zip(matches, possible, strict=True)))
+    log_mean = sum(
+        math.log(m + (n > 0) + tiny) - math.log(g + (n > 0) + tiny) for n, (m, g) in enumerate(zip(matches, possible, strict=True))
+    )
     return math.exp(log_mean / MAX_ORDER + min(0, 1 - (len(wanted) + 1) / (len(tokens) + 1)))
 
 
@@ -127,7 +129,7 @@ def _precision_counts(references: Sequence, hypotheses: Sequence, at_least: int)
     return matches, possible
 
 
-def _epsilon_bleu(matches: Sequence[float], possible: Sequence[float], reference_length: int, length: int) -> float:
+def _epsilon_bleu(matches: Sequence[int | float], possible: Sequence[int | float], reference_length: int, length: int) -> float:
     if not matches[0]:
         return 0.0
     penalty = 1.0 if length > reference_length else math.exp(1 - reference_length / length)

@@ -67,9 +67,8 @@ def codebleu(references: Sequence[str], hypotheses: Sequence[str], language: str
 def check_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:
     """UserError where there is not one hypothesis a reference, or none at all."""
     if len(references) != len(hypotheses):
-        raise UserError(
-            f"hypotheses: expected one a reference, {len(references)}, got {len(hypotheses)}; give both in one order, an empty text for none"
-        )
+        wanted, got = len(references), len(hypotheses)
+        raise UserError(f"hypotheses: expected {wanted}, one a reference, got {got}; give both in one order, an empty text for none")
     if not references:
         raise UserError("references: expected one text or more, got none; give what the hypotheses are compared with")
 

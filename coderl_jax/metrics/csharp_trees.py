@@ -1,6 +1,6 @@
 """C# as the grammar of 2020 read it, which took members of classes outside of one."""
 
-from coderl_jax.metrics.trees import Node, around
+from coderl_jax.metrics.trees import Node, around, within
 
 _BEFORE, _AFTER = "class A{\n", "}"
 _RENAMED = {
@@ -25,46 +25,36 @@ def is_misread(root: Node) -> bool:
 
 def reshape(root: Node, code: bytes) -> Node:
     """The tree of 2020 from today's tree of the edited program. Changes the latter."""
-    program = Node("compilation_unit", True, None, 0, len(code), _own_part(root, len(code)))
+    program = Node("compilation_unit", True, None, 0, len(code), within(root, len(code)))
     for node in reversed(list(program.walk())):
         _renew(node, code)
     return program
 
 
-def _own_part(root: Node, size: int) -> list[Node]:
-    """What the program's own text became."""
-    children, opened = root.children, root
-    while opened.children and opened.children[0].start < 0:
-        body = next((child for child in opened.children if child.start < 0 <= child.end and child.children and child.end > 0), None)
-        if body is None:
-            break
-        following = opened.children[opened.children.index(body) + 1 :]
-        if opened is root:
-            children = following
-        else:
-            children = following + children
-        opened = body
-    inner = [child for child in opened.children if child.start >= 0]
-    return [child for child in [*inner, *(children if opened is not root else [])] if not (child.kind == "}" and child.start >= size)]
-
-
 def _renew(node: Node, code: bytes) -> None:
+    """Make one node what it was in 2020; those below are already."""
     if node.kind == "predefined_type" and code[node.start : node.end] == b"void":
         node.kind = "void_keyword"
     node.kind = _RENAMED.get(node.kind, node.kind)
     if node.kind in _LITERALS:
         node.children = [child for child in node.children if not child.kind.endswith("_content")]
-    elif node.kind == "identifier":
+    elif node.kind == "identifier":  # some hold a keyword that is none here
         node.children = []
     elif node.kind == "variable_declarator":
-        at = next((i for i, child in enumerate(node.children) if child.kind == "="), None)
-        if at:
-            node.children[at:] = [around("equals_value_clause", node.children[at:])]
+        _with_value_clause(node)
     elif node.kind == "assignment_expression" and len(node.children) == 3:
         node.children[1] = around("assignment_operator", [node.children[1]])
     elif node.kind == "switch_body":
         node.children = _joined_sections(node.children)
-    node.children = [around(_WRAPPED[c.kind], [c], c.field) if c.kind in _WRAPPED and not c.named else c for c in node.children]
+    if node.kind != "constructor_initializer":
+        node.children = [around(_WRAPPED[child.kind], [child], child.field) if child.kind in _WRAPPED else child for child in node.children]
+
+
+def _with_value_clause(declarator: Node) -> None:
+    declarator.children[0].field = "name"
+    sign = next((i for i, child in enumerate(declarator.children) if child.kind == "="), None)
+    if sign:
+        declarator.children[sign:] = [around("equals_value_clause", declarator.children[sign:], "value")]
 
 
 def _joined_sections(children: list[Node]) -> list[Node]:
@@ -83,6 +73,7 @@ def _joined_sections(children: list[Node]) -> list[Node]:
 
 
 def _gather_label(section: Node) -> None:
+    """`case x :` as one node."""
     colon = next((i for i, child in enumerate(section.children) if child.kind == ":"), None)
     if colon is None:
         return

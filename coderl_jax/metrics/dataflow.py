@@ -7,7 +7,7 @@ anywhere nor lead anywhere are dropped, and variables get numbers in place of na
 
 import bisect
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from coderl_jax.metrics.set_order import set_order
@@ -51,13 +51,25 @@ class Kinds:
 
 KINDS = {
     "java": Kinds(
-        assignments=("assignment_expression",), increment="update_expression", for_each="enhanced_for_statement", item="name", collection="value"
+        assignments=("assignment_expression",),
+        increment="update_expression",
+        for_each="enhanced_for_statement",
+        item="name",
+        collection="value",
     ),
     "c_sharp": Kinds(
-        assignments=("assignment_expression",), increment="postfix_unary_expression", for_each="for_each_statement", item="left", collection="right"
+        assignments=("assignment_expression",),
+        increment="postfix_unary_expression",
+        for_each="for_each_statement",
+        item="left",
+        collection="right",
     ),
     "python": Kinds(
-        assignments=("assignment", "augmented_assignment", "for_in_clause"), increment="", for_each="for_statement", item="left", collection="right"
+        assignments=("assignment", "augmented_assignment", "for_in_clause"),
+        increment="",
+        for_each="for_statement",
+        item="left",
+        collection="right",
     ),
 }
 
@@ -65,7 +77,7 @@ KINDS = {
 def data_flow(tree: Node, code: str, language: str) -> list[NumberedFlow]:
     """The flows of a program, in the order of its text.
 
-    A program that cannot be read (a loop without a body, say, or nesting too deep) has none, as in CodeXGLUE.
+    A program that cannot be read (a loop without a body, say, or nested too deep) has none, as in CodeXGLUE.
 
     Args:
       tree: of the program.
@@ -158,10 +170,7 @@ class _Reader:
         return [(place, name) for kind, place, name in found if name != kind]
 
     def _declaration(self, node: Node, states: States) -> tuple[list[Flow], States]:
-        if self._kinds is KINDS["c_sharp"]:
-            name, value = node.children[0], node.children[1] if len(node.children) == 2 else None
-        else:
-            name, value = node.part("name"), node.part("value")
+        name, value = node.part("name"), node.part("value")
         if value is not None:
             return self._assignment(name, value, "comesFrom", states)
         variables = self._variables(name)
@@ -288,7 +297,7 @@ def _once(flows: list[Flow]) -> list[Flow]:
     return list(joined.values())
 
 
-def _text_of(code: str):
+def _text_of(code: str) -> Callable[[Node], str]:
     """A function from a token to its text.
 
     CodeXGLUE takes columns that count bytes for columns that count characters, and drops line ends within tokens.
@@ -298,7 +307,7 @@ def _text_of(code: str):
     lines = code.split("\n")
     starts = [0]
     for line in lines[:-1]:
-        starts.append(starts[-1] + len(line.encode()) + 1)
+        starts.append(starts[-1] + len(line.encode("utf-8", "surrogatepass")) + 1)
 
     def text(token: Node) -> str:
         first, last = (bisect.bisect_right(starts, offset) - 1 for offset in (token.start, token.end))

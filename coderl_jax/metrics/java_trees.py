@@ -7,7 +7,7 @@ that stands within a block.
 
 import re
 
-from coderl_jax.metrics.trees import Node, around
+from coderl_jax.metrics.trees import Node, around, within
 
 # What stands before the method makes it dear for the parser to pass over the opening brace.
 _BEFORE = "{" + "f();" * 8 + "\n"
@@ -52,7 +52,9 @@ def edits(code: str) -> list[list[tuple[int, int, str]]]:
 def is_misread(root: Node) -> bool:
     """Whether the parser, mending, passed over the brace that opens the method's body together with a `throws` before it."""
     return any(
-        child.kind == "ERROR" and child.children[0].kind == "formal_parameters" and {"throws", "{"} <= {part.kind for part in child.children}
+        child.kind == "ERROR"
+        and child.children[0].kind == "formal_parameters"
+        and {"throws", "{"} <= {part.kind for part in child.children}
         for child in root.children
         if child.children
     )
@@ -65,41 +67,19 @@ def reshape(root: Node, code: bytes) -> Node:
       root: today's tree, places as in the program.
       code: the program.
     """
-    children = _own_part(root, len(code))
-    kind = "program"
+    # A brace of the program that closed what was put before it closes nothing of its own.
+    children = [around("ERROR", [node]) if node.kind == "}" else node for node in within(root, len(code))]
     unclosed = _unclosed_braces(code.decode("utf-8", "surrogatepass"))
-    if unclosed > 0:
-        kind, children = _left_open(children, len(code), unclosed)
+    kind, children = _left_open(children, len(code), unclosed) if unclosed > 0 else ("program", children)
     program = Node(kind, True, None, 0, len(code), children)
     for node in reversed(list(program.walk())):
         _renew(node, code)
     return program
 
 
-def _own_part(root: Node, size: int) -> list[Node]:
-    """What the program's own text became: all but what was put before and after it."""
-    first, *rest = root.children
-    if first.kind not in ("block", "ERROR") or first.start >= 0:
-        return [child for child in root.children if child.start >= 0]
-    inner = [child for child in first.children if child.start >= 0]
-    if first.kind == "ERROR":
-        return inner + rest
-    if rest and inner:  # the program's last brace closed the block
-        if rest[-1].children:
-            rest[-1].children.pop()
-        if not rest[-1].children:
-            rest.pop()
-        return [*inner[:-1], around("ERROR", inner[-1:]), *rest]
-    return inner[:-1] if inner and _is_added_brace(inner[-1], size) and not inner[-1].missing else inner
-
-
 def _unclosed_braces(code: str) -> int:
     tokens = [match[0] for match in _TOKEN.finditer(code)]
     return tokens.count("{") - tokens.count("}")
-
-
-def _is_added_brace(node: Node, size: int) -> bool:
-    return node.kind == "}" and (node.missing or node.start >= size)
 
 
 def _left_open(children: list[Node], size: int, unclosed: int) -> tuple[str, list[Node]]:
@@ -110,22 +90,24 @@ def _left_open(children: list[Node], size: int, unclosed: int) -> tuple[str, lis
     """
     pieces: list[Node] = []
     while children:
-        *closed, last = children
-        pieces += closed
-        if _is_added_brace(last, size):
-            children = closed
-            del pieces[len(pieces) - len(closed) :]
-        elif _ends_open(last, size):
-            children = last.children
+        if _is_added_brace(children[-1], size):
+            children = children[:-1]
+        elif _ends_open(children[-1], size):
+            pieces += children[:-1]
+            children = children[-1].children
             for child in children:
                 child.field = None
         else:
-            pieces.append(last)
+            pieces += children
             break
     error = next((i for i, piece in enumerate(pieces) if piece.kind == "ERROR" and piece.children), None)
     if unclosed > 1 or error is None:
         return "ERROR", pieces
     return "program", [*pieces[:error], around("ERROR", [*pieces[error].children, *pieces[error + 1 :]])]
+
+
+def _is_added_brace(node: Node, size: int) -> bool:
+    return node.kind == "}" and (node.missing or node.start >= size)
 
 
 def _ends_open(node: Node, size: int) -> bool:

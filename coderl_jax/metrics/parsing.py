@@ -52,7 +52,10 @@ def parse(code: str, language: str) -> Node:
 
 
 def without_comments(code: str) -> str:
-    """The program without comments of C's kinds and without blank lines. Literals are left alone; `//` in Python is not."""
+    """The program without comments and without blank lines.
+
+    Comments are those of Java and C#, whatever the language: CodeXGLUE takes Python's `//` for one too, and leaves `#` alone.
+    """
     code = _COMMENT_OR_LITERAL.sub(lambda match: " " if match[0][0] == "/" else match[0], code)
     return "\n".join(line for line in code.split("\n") if line.strip())
 

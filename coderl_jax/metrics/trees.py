@@ -57,3 +57,17 @@ class Node:
 def around(kind: str, children: list[Node], field: str | None = None) -> Node:
     """A named node of this kind that holds these children, one or more."""
     return Node(kind, True, field, children[0].start, children[-1].end, children)
+
+
+def within(root: Node, size: int) -> list[Node]:
+    """The nodes that a program's own text became, where more stood before it (negative places) and after it (from `size` on)."""
+    own, waiting = [], [root]
+    while waiting:
+        node = waiting.pop()
+        if node.start < 0 <= node.end:
+            waiting.extend(reversed(node.children))
+        elif 0 <= node.start < size:
+            own.append(node)
+    if own and own[-1].kind == "ERROR":  # may have taken in what was put after it
+        own[-1].children = [child for child in own[-1].children if child.start < size]
+    return own
