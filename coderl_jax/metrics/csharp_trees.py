@@ -75,7 +75,7 @@ def _joined_sections(children: list[Node]) -> list[Node]:
 def _gather_label(section: Node) -> None:
     """`case x :` as one node."""
     colon = next((i for i, child in enumerate(section.children) if child.kind == ":"), None)
-    if colon is None:
+    if not colon:
         return
     label = section.children[: colon + 1]
     pattern = label[1]
