@@ -1,0 +1,48 @@
+"""The scores of CodeXGLUE's generation tasks, as its evaluators print them.      Lu et al. 2021, section 3"""
+
+from collections.abc import Callable, Sequence
+
+from coderl_jax.files import UserError, shown
+from coderl_jax.metrics.bleu import corpus_bleu, smoothed_sentence_bleu
+from coderl_jax.metrics.codebleu import check_pairs, codebleu
+
+TASKS = ("text_to_code", "code_to_code", "refinement", "code_to_text")
+
+
+def codexglue_scores(task: str, references: Sequence[str], hypotheses: Sequence[str], language: str = "java") -> dict[str, float]:
+    """The metrics that CodeXGLUE defines for a task.
+
+    text_to_code  (CONCODE)                       BLEU, EM, CodeBLEU and its parts
+    code_to_code  (translation, Java and C#)      BLEU, Acc, CodeBLEU and its parts
+    refinement    (Java bug fixes)                BLEU, Acc, CodeBLEU and its parts
+    code_to_text  (summaries)                     smoothed_BLEU
+
+    BLEU, EM and Acc are percentages with two digits; smoothed_BLEU is a percentage; CodeBLEU and its parts (ngram,
+    weighted_ngram, syntax, dataflow) are fractions.
+
+    Args:
+      task: one of `TASKS`.
+      references: one program, or summary, a row.
+      hypotheses: what a model wrote for the row; empty where it wrote nothing.
+      language: of the programs: java, c_sharp or python. Translation is scored in the target's.
+
+    Raises:
+      UserError: an unknown task or language, lengths differ, no row, a parser that is not installed.
+    """
+    if task not in TASKS:
+        raise UserError(f"task: expected one of {', '.join(TASKS)}, got {shown(task)}; name the task that the rows are of")
+    check_pairs(references, hypotheses)
+    if task == "code_to_text":
+        scores = [smoothed_sentence_bleu(reference, hypothesis) for reference, hypothesis in zip(references, hypotheses, strict=True)]
+        return {"smoothed_BLEU": sum(scores) * 100 / len(scores)}
+    bleu = corpus_bleu([text.split() for text in references], [text.split() for text in hypotheses])
+    # CONCODE compares tokens, the others compare lines.
+    name, seen = ("EM", str.split) if task == "text_to_code" else ("Acc", str.strip)
+    equal = _share_equal(references, hypotheses, seen)
+    return {"BLEU": round(100 * bleu, 2), name: round(100 * equal, 2), **codebleu(references, hypotheses, language)}
+
+
+def _share_equal(references: Sequence[str], hypotheses: Sequence[str], seen: Callable[[str], object]) -> float:
+    """Fraction of the rows whose two texts are seen as equal."""
+    equal = sum(seen(reference) == seen(hypothesis) for reference, hypothesis in zip(references, hypotheses, strict=True))
+    return equal / len(references)
