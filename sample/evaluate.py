@@ -73,13 +73,15 @@ def evaluate_texts(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequ
         raise UserError("--programs: expected the answers to a text task, got --verdicts; nothing of it is judged")
     answers = {program.problem_id: program.program for _, _, program in reversed(read_programs(config.programs, problems))}
     texts = [" ".join(answers.get(problem.id, "").split("\n")).strip() for problem in chosen]
-    scores = codexglue_scores(chosen[0].task, [problem.solutions[0] for problem in chosen], texts)
+    task = chosen[0].task
+    language = "c_sharp" if task.endswith("_c_sharp") else "java"
+    scores = codexglue_scores(task.removesuffix(f"_{language}"), [problem.solutions[0] for problem in chosen], texts, language)
     missing = sum(problem.id not in answers for problem in chosen)
-    report = {"task": chosen[0].task, "scores": scores, "counts": {"problems": len(chosen), "problems_without_answer": missing}}
+    report = {"task": task, "scores": scores, "counts": {"problems": len(chosen), "problems_without_answer": missing}}
     write_report(config, report)
     print(f"{len(chosen)} problems" + (f", {missing} without an answer" if missing else ""))
     for name, value in scores.items():
-        print(f"  {name:<20}{value:8.2f}")
+        print(f"  {name:<20}{value:9.4f}")
 
 
 def write_report(config: EvaluateConfig, report: dict[str, Any]) -> None:

@@ -166,3 +166,23 @@ def test_programs_and_verdicts_exclude_each_other(folder, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(["--problems", "jsonl:problems.jsonl", "--out", "x.json"])
     assert "--programs: expected either it or --verdicts, got 'neither'" in capsys.readouterr().err
+
+
+def test_answers_to_a_text_task_are_compared_as_texts(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tree_sitter_c_sharp", reason="pip install 'coderl_jax[codexglue]'")
+    monkeypatch.chdir(tmp_path)
+    pairs = [("int a ( ) { return 1 ; }", "int A ( ) { return 1 ; }"), ("int b ( ) { return 2 ; }", "int B ( ) { return 2 ; }")]
+    write_jsonl("test.jsonl", [{"java": java, "cs": cs} for java, cs in pairs])
+    write_jsonl("answers.jsonl", [{"problem_id": "0", "program": pairs[0][1] + "\n"}, {"problem_id": "0", "index": 1, "program": "later"}])
+    flags = ["--problems", "codexglue:test.jsonl#java-cs", "--out", "report.json"]
+    evaluate.main([*flags, "--programs", "answers.jsonl"])
+    with open("report.json") as file:
+        report = json.load(file)
+    assert report["task"] == "code_to_code_c_sharp"
+    assert report["counts"] == {"problems": 2, "problems_without_answer": 1}
+    assert report["scores"]["Acc"] == 50.0
+    assert 0 < report["scores"]["CodeBLEU"] < 1
+    assert "1 without an answer" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate.main([*flags, "--verdicts", "answers.jsonl"])
+    assert "--programs: expected the answers to a text task, got --verdicts" in capsys.readouterr().err
