@@ -9,7 +9,7 @@ RL without critic, RL without baseline, and RL. Two settings: RL on `tiny#train`
 problems with tests and no solutions that are drawn like the test split. Each model is then sampled plainly and critically
 (refining only, and repairing 1, 2 or 4 failing programs too), always the same number of programs of each test problem,
 refined and repaired ones counted. What is chosen (best parameters, step size) is chosen on validation. The primer, which
-stands in for pretraining, is common to the seeds; the warm start of seed 0 is the shipped one, which the same commands made.
+stands in for pretraining, is common to the seeds and shipped, as is the warm start of seed 0 (`make warmstart` made both).
 
 What a seed measured in a setting is in `seed*/SETTING.measured.json`, and the tables tell of all that are there. To join those of
 several machines, put these files into one folder and name it: `--seeds --out FOLDER` runs nothing and writes the tables.
@@ -24,7 +24,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.demo import DRAW, EXPLORE, LENGTHS, SAFE, SCHEDULE, SHIPPED, VALIDATE, WARM_START, Clock, copy_model, header, measured, scored
+from bench.demo import (
+    DRAW,
+    EXPLORE,
+    LENGTHS,
+    PRIMER,
+    SAFE,
+    SCHEDULE,
+    SHIPPED,
+    VALIDATE,
+    WARM_START,
+    Clock,
+    copy_model,
+    header,
+    measured,
+    scored,
+)
 from coderl_jax import cli
 from coderl_jax.files import UserError, read_json, read_jsonl, write_json, write_text
 from coderl_jax.metrics.intervals import crossed_interval_95
@@ -113,7 +128,9 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -
     folder.mkdir(exist_ok=True)
     clock = Clock(folder / "timing.json")
     trained = not config.quick and seed != SHIPPED_SEED
-    if not trained:
+    if trained:
+        copy_model(PRIMER, out / "primer")
+    else:
         copy_model(SHIPPED, folder / "warm")
     for setting, name, commands in stages(size, seed, trained, config.settings):
         clock.stage(name, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
@@ -129,7 +146,6 @@ def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Ite
     updates = size.rounds * UPDATES_PER_ROUND
     schedule = f"{SCHEDULE} --seed {seed}"
     if trained:
-        yield None, "primer", WARM_START[:1]
         yield None, "warm start", [f"{WARM_START[1].replace('OUT/warm', 'SEED/warm')} --cache OUT/verdicts --seed {seed}"]
     control = f"""train.finetune --problems tiny#train --init SEED/warm {DRAW} {SAFE} {schedule} --steps {updates}
         {size.validation} --validate-every {max(1, size.rounds // 6) * UPDATES_PER_ROUND} --out SEED/control"""

@@ -25,6 +25,7 @@ from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import describe_run, read_json, write_json, write_text
 
 SHIPPED = pathlib.Path(__file__).parent / "models" / "tiny-warmstart"
+PRIMER = SHIPPED.with_name("tiny-primer")
 LENGTHS = "--max-prompt-tokens 256 --max-new-tokens 128"
 SAFE = "--time-limit 1 --cache OUT/verdicts"  # rows draw many of the same programs
 DRAW = f"{LENGTHS} --temperature 0.6 --top-p 0.95"
