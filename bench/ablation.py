@@ -18,6 +18,7 @@ several machines, put these files into one folder and name it: `--seeds --out FO
 import dataclasses
 import gc
 import itertools
+import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -138,7 +139,7 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -
         gc.collect()
         if name.endswith(TEST):
             told = {"seed": seed, "setting": setting, "seconds": clock.seconds}
-            write_json(folder / f"{setting}.measured.json", told | measure(folder, size, setting))
+            write_text(folder / f"{setting}.measured.json", json.dumps(told | measure(folder, size, setting)) + "\n")
 
 
 def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
@@ -219,7 +220,7 @@ def measure(folder: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
         solved = _solved_by_drawn(tests / f"{row_name(setting, actor, 'plain')}.example_verdicts.jsonl")
         for mode in _modes(size.repairs):
             found = _per_problem(tests / row_name(setting, actor, mode))
-            row = {metric: [problem[family][key] for problem in found] for metric, (family, key) in METRICS.items()}
+            row = {metric: [round(problem[family][key], 6) for problem in found] for metric, (family, key) in METRICS.items()}
             row["stuck pass@10"] = [None if p["id"] in solved else p["pass@k"]["10"] for p in found]
             if mode == "plain":
                 row["none passes"] = [float(problem["id"] not in solved) for problem in found]
@@ -270,7 +271,14 @@ def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any
             {
                 **{f"of_{part}": value for part, value in zip(("actor", "sampling"), one, strict=True)},
                 **{f"from_{part}": value for part, value in zip(("actor", "sampling"), other, strict=True)},
-                **_estimates({name: row - values[other][name] for name, row in values[one].items() if name != "none passes"}),
+                # Actors are stuck at problems of their own, so those are compared within an actor only.
+                **_estimates(
+                    {
+                        name: row - values[other][name]
+                        for name, row in values[one].items()
+                        if name != "none passes" and (name != "stuck pass@10" or one[0] == other[0])
+                    }
+                ),
             }
             for one, other in pairs
         ],
