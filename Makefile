@@ -16,7 +16,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-warmstart: $(STAMP)  ## make the shipped warm start again (about 35 minutes on 2 cores)
+warmstart: $(STAMP)  ## make the shipped primer and warm start again (about 35 minutes on 2 cores)
 	$(BIN)/python -m bench.warmstart
 
 $(STAMP): requirements.txt setup.cfg pyproject.toml

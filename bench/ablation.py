@@ -42,7 +42,7 @@ from bench.demo import (
     scored,
 )
 from coderl_jax import cli
-from coderl_jax.files import UserError, read_json, read_jsonl, write_json, write_text
+from coderl_jax.files import UserError, describe_run, read_json, read_jsonl, write_json, write_text
 from coderl_jax.metrics.intervals import crossed_interval_95
 from coderl_jax.report import aligned, interval_text
 
@@ -138,7 +138,8 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -
         jax.clear_caches()  # hundreds of compiled programs would fill the memory
         gc.collect()
         if name.endswith(TEST):
-            told = {"seed": seed, "setting": setting, "seconds": clock.seconds}
+            made = {name: value for name, value in describe_run(config, {}).items() if name in ("commit", "platform", "started")}
+            told = {"seed": seed, "setting": setting, "made": made, "seconds": clock.seconds}
             write_text(folder / f"{setting}.measured.json", json.dumps(told | measure(folder, size, setting)) + "\n")
 
 
@@ -321,7 +322,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def hours(parts: Sequence[dict[str, Any]]) -> str:
-    """Where the time went: minutes of every stage and seed."""
+    """Where the time went: minutes of every stage and seed; and what measured which part."""
     seconds: dict[int, dict[str, float]] = {}
     for part in parts:
         seconds[part["seed"]] = seconds.get(part["seed"], {}) | part["seconds"]
@@ -329,7 +330,8 @@ def hours(parts: Sequence[dict[str, Any]]) -> str:
     minutes = [[of_seed.get(name, 0.0) / 60 for of_seed in seconds.values()] for name in names]
     rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
     total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
-    return _ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]) + "\n"
+    made = [f"seed {part['seed']}, {part['setting']}: {', '.join(map(str, part['made'].values()))}" for part in parts]
+    return "\n".join([_ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
 
 
 def _cell(row: dict[str, Any], name: str, style: str) -> str:
