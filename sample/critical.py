@@ -14,8 +14,6 @@ from typing import Any
 from coderl_jax import cli
 from coderl_jax.stages import CriticalConfig
 
-WINDOW = 8  # batches of problems worked on together; rows are written a window at a time
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     cli.run(CriticalConfig, critical, argv)
@@ -28,6 +26,7 @@ def critical(config: CriticalConfig) -> None:
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import keep_rows, open_output, read_jsonl, remove, to_json_line, write_json
     from coderl_jax.rollout.critical import add_funnels, critical_sampling
+    from coderl_jax.rollout.sampler import window_of
     from coderl_jax.rows import program_to_json
     from coderl_jax.sandbox import Judge
 
@@ -40,7 +39,7 @@ def critical(config: CriticalConfig) -> None:
         print(f"{config.out} is finished", file=sys.stderr)
         return
     count = config.sampling.num_samples
-    window = WINDOW * max(1, config.sampling.rows_per_batch // count)
+    window = window_of(config.sampling)
     funnel_path = pathlib.Path(config.out).with_suffix(".funnel.json")
     funnels = funnel_path.with_name(funnel_path.name + ".partial")
     funnels.touch()

@@ -60,19 +60,21 @@ def judged_first(config: EvaluateConfig, problems: Sequence[Any]) -> EvaluateCon
     if any(problem.example_tests is not None for problem in problems):
         kinds["example"] = f"{stem}.example_verdicts.jsonl"
     for tests, out in kinds.items():
-        judge(JudgeConfig(problems=config.problems, programs=config.programs, out=out, tests=tests, judging=config.judging))
+        asked = JudgeConfig(problems=config.problems, programs=config.programs, out=out, tests=tests, judging=config.judging)
+        judge(asked, problems)
     return dataclasses.replace(config, programs=None, verdicts=kinds["hidden"], example_verdicts=kinds.get("example"))
 
 
 def evaluate_texts(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequence[Any]) -> None:
     """The metrics of a text task, of each problem's first answer; one without an answer counts as an empty text."""
+    from coderl_jax.data.codexglue import one_line
     from coderl_jax.metrics.codexglue import codexglue_scores
     from coderl_jax.rows import read_programs
 
     if config.programs is None:
         raise UserError("--programs: expected the answers to a text task, got --verdicts; nothing of it is judged")
     answers = {program.problem_id: program.program for _, _, program in reversed(read_programs(config.programs, problems))}
-    texts = [" ".join(answers.get(problem.id, "").split("\n")).strip() for problem in chosen]
+    texts = [one_line(answers.get(problem.id, "")) for problem in chosen]
     task = chosen[0].task
     language = "c_sharp" if task.endswith("_c_sharp") else "java"
     scores = codexglue_scores(task.removesuffix(f"_{language}"), [problem.solutions[0] for problem in chosen], texts, language)

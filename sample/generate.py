@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from coderl_jax import cli
 from coderl_jax.stages import GenerateConfig
 
-WINDOW = 8  # batches whose problems are sorted by prompt length together; rows are written a window at a time
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     cli.run(GenerateConfig, generate, argv)
@@ -23,7 +21,7 @@ def generate(config: GenerateConfig) -> None:
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import keep_rows, open_output, to_json_line
     from coderl_jax.rollout.models import load_model
-    from coderl_jax.rollout.sampler import Sampler, requests_for
+    from coderl_jax.rollout.sampler import Sampler, requests_for, window_of
     from coderl_jax.rows import program_to_json
 
     problems = load_problems(config.problems, config.limit)
@@ -37,7 +35,7 @@ def generate(config: GenerateConfig) -> None:
     requests, cut = requests_for([p.public() for p in problems], model.tokenizer, config.lengths, sampling.num_samples)
     if cut:
         print(f"{cut} of {len(problems)} prompts cut to {config.lengths.max_prompt_tokens} tokens", file=sys.stderr)
-    window = WINDOW * max(1, sampling.rows_per_batch // sampling.num_samples)
+    window = window_of(sampling)
     block = window * sampling.num_samples
     first = keep_rows(output.partial, lambda rows: rows // block * block) // sampling.num_samples
     with (

@@ -6,6 +6,7 @@ python -m sample.judge --problems tiny#test --programs programs.jsonl --tests hi
 import collections
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from coderl_jax import cli
 from coderl_jax.stages import JudgeConfig
@@ -15,8 +16,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.run(JudgeConfig, judge, argv)
 
 
-def judge(config: JudgeConfig) -> None:
-    """Write one verdict row a program, in the programs' order; an interrupted run goes on after its last row."""
+def judge(config: JudgeConfig, problems: Sequence[Any] | None = None) -> None:
+    """Write one verdict row a program, in the programs' order; an interrupted run goes on after its last row.
+
+    `problems` are those of the source, where the caller has them already.
+    """
     from tqdm import tqdm
 
     from coderl_jax.data.problems import load_problems
@@ -24,7 +28,7 @@ def judge(config: JudgeConfig) -> None:
     from coderl_jax.rows import read_programs, verdict_to_json
     from coderl_jax.sandbox import Judge
 
-    problems = load_problems(config.problems)
+    problems = load_problems(config.problems) if problems is None else problems
     tests = {p.id: p.hidden_tests if config.tests == "hidden" else p.example_tests for p in problems}
     programs = [program for _, _, program in read_programs(config.programs, problems)]
     inputs = {"problems": config.problems, "programs": config.programs}

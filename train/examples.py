@@ -8,7 +8,7 @@ from typing import Any
 from coderl_jax.config import Lengths, Validation
 from coderl_jax.data.batches import Example
 from coderl_jax.data.problems import load_problems, without_tests
-from coderl_jax.data.prompts import program_tokens, prompt_tokens, reindent, repair_prompt, taught_prompt
+from coderl_jax.data.prompts import program_tokens, prompt_tokens, reindent, repair_prompt, taught_prompt, taught_text
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.rollout.collect import passing_share, sample_and_judge
@@ -26,8 +26,7 @@ def solution_examples(problems: Sequence[Problem], tokenizer: Tokenizer, lengths
         cut_prompts += cut
         without += not problem.solutions
         for solution in problem.solutions:
-            text = solution if problem.task else reindent(solution)  # other languages, and prose, stay as they are
-            program = program_tokens(tokenizer, text, lengths.max_new_tokens)
+            program = program_tokens(tokenizer, taught_text(problem, solution), lengths.max_new_tokens)
             cut_programs += program[-1] != tokenizer.eos
             examples.append(Example(prompt, program))
     notes = {"problems without solutions": without, "prompts cut": cut_prompts, "programs cut": cut_programs}

@@ -62,15 +62,8 @@ def finetune(config: FinetuneConfig) -> None:
         )
         update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
         key, schedule = jax.random.key(config.seed), learning_rate(config.optimizer)
-        best = fit(
-            init_state(model.params, optimizer),
-            update,
-            batches,
-            functools.partial(TextBatch.of, lengths=config.lengths),
-            key,
-            plan,
-            schedule,
-        )
+        texts = functools.partial(TextBatch.of, lengths=config.lengths)
+        best = fit(init_state(model.params, optimizer), update, batches, texts, key, plan, schedule)
     output.finish({"best": best})
 
 

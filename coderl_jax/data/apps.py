@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from coderl_jax.data.examples import extract_examples
-from coderl_jax.data.tables import SUFFIXES, LeftOut, Row, hub_rows, read_rows
+from coderl_jax.data.tables import SUFFIXES, LeftOut, Row, hub_rows, read_rows, unix_lines
 from coderl_jax.files import UserError, shown
 from coderl_jax.types import AssertTests, CallTests, Problem, StdinTests, Tests
 
@@ -77,14 +77,14 @@ def _problem(row: dict[str, Any]) -> Problem:
     identity = row.get("problem_id", row.get("id"))
     if identity is None or not isinstance(identity, str | int):
         raise ValueError("no problem_id")
-    statement, starter = (_unix(row.get(name) or "") for name in ("question", "starter_code"))
+    statement, starter = (unix_lines(row.get(name) or "") for name in ("question", "starter_code"))
     if not statement.strip():
         raise ValueError("no question")
     starter_code = starter if starter.strip() else None
-    imports = _unix(row.get("prompt_imports") or "")
+    imports = unix_lines(row.get("prompt_imports") or "")
     tests = _tests(row, statement, starter_code)
     if tests is None and row.get("test") and row.get("entry_point"):
-        tests = AssertTests(setup=imports + _unix(row["test"]), asserts=(f"check({row['entry_point']})",))
+        tests = AssertTests(setup=imports + unix_lines(row["test"]), asserts=(f"check({row['entry_point']})",))
     metadata = _json(row.get("metadata"), "metadata") or {}
     return Problem(
         id=f"{identity:04}" if isinstance(identity, int) else identity,
@@ -92,13 +92,9 @@ def _problem(row: dict[str, Any]) -> Problem:
         starter_code=starter_code,
         example_tests=extract_examples(statement, starter_code),
         hidden_tests=tests,
-        solutions=tuple(imports + _unix(code) for code in _json(row.get("solutions"), "solutions") or ()),
+        solutions=tuple(imports + unix_lines(code) for code in _json(row.get("solutions"), "solutions") or ()),
         difficulty=row.get("difficulty") or metadata.get("difficulty"),
     )
-
-
-def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n")
 
 
 def _json(value: Any, name: str) -> Any:
@@ -132,7 +128,7 @@ def _tests(row: dict[str, Any], statement: str, starter_code: str | None) -> Tes
 
 def _lines(text: Any) -> str:
     """A text that may be given as a list of lines, or as a number."""
-    return _unix("\n".join(map(str, text)) if isinstance(text, list) else str(text))
+    return unix_lines("\n".join(map(str, text)) if isinstance(text, list) else str(text))
 
 
 def unwrapped(tests: CallTests, statement: str, starter_code: str | None) -> CallTests:

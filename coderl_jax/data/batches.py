@@ -61,12 +61,16 @@ def upstream_padding(
     source: Int32[np.ndarray, "b s"], source_mask: Bool[np.ndarray, "b s"], target: Int32[np.ndarray, "b t"], lengths: Lengths
 ) -> tuple[Int32[np.ndarray, "b {lengths.max_prompt_tokens}"], Int32[np.ndarray, "b {lengths.max_new_tokens}"]]:
     """Prompts and programs as the released models read them: padded to their full length, prompts with `</s>` that no mask hides."""
-    b = len(source)
-    full = np.full((b, lengths.max_prompt_tokens), EOS, np.int32), np.zeros((b, lengths.max_new_tokens), np.int32)
-    for rows, kept in zip(full, (np.where(source_mask, source, EOS), target), strict=True):
-        kept = kept[:, : rows.shape[1]]
-        rows[:, : kept.shape[1]] = kept
-    return full
+    prompts = of_length(np.where(source_mask, source, EOS), lengths.max_prompt_tokens, EOS)
+    return prompts, of_length(target, lengths.max_new_tokens)
+
+
+def of_length(rows: np.ndarray, length: int, fill: int = 0) -> np.ndarray:
+    """Rows [b t] cut or filled up on the right to [b length]; the type stays."""
+    result = np.full((len(rows), length), fill, rows.dtype)
+    kept = rows[:, :length]
+    result[:, : kept.shape[1]] = kept
+    return result
 
 
 def bucket_lengths(lengths: Sequence[int], buckets: int) -> list[int]:

@@ -80,7 +80,12 @@ def load_codexglue(source: str, path: str, split: str) -> Iterator[Problem | Lef
 def _text(value: Any) -> str | None:
     """A text, or tokens joined by spaces, on one line; None where there is none."""
     text = " ".join(map(str, value)) if isinstance(value, list) else value
-    return " ".join(text.split("\n")).strip() or None if isinstance(text, str) else None
+    return one_line(text) or None if isinstance(text, str) else None
+
+
+def one_line(text: str) -> str:
+    """A text as CodeXGLUE's files hold it and its evaluators read it."""
+    return " ".join(text.split("\n")).strip()
 
 
 def _folder_rows(folder: pathlib.Path, task: Task, part: str) -> Iterator[Row]:

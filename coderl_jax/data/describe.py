@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from coderl_jax.config import Lengths
 from coderl_jax.data.apps import might_be_wrapped
 from coderl_jax.data.problems import Source
-from coderl_jax.data.prompts import generation_prompt, reindent
+from coderl_jax.data.prompts import generation_prompt, taught_text
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.types import Problem, Tests
 
@@ -23,7 +23,7 @@ def description(source: Source, tokenizer: Tokenizer | None, lengths: Lengths) -
     problems = source.problems
     unit, length = ("characters", len) if tokenizer is None else ("tokens", lambda text: len(tokenizer.encode(text)) + 2)
     prompts = [length(generation_prompt(problem.public())) for problem in problems]
-    solutions = [length(code if p.task else reindent(code)) for p in problems for code in p.solutions]
+    solutions = [length(taught_text(p, code)) for p in problems for code in p.solutions]
     solved = sum(bool(problem.solutions) for problem in problems)
     lines = [("problems", f"{len(problems)}, {len(source.left_out)} left out")]
     if any(problem.difficulty for problem in problems):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from coderl_jax.data.examples import extract_examples
-from coderl_jax.data.tables import LeftOut, hub_rows, read_rows
+from coderl_jax.data.tables import LeftOut, hub_rows, read_rows, unix_lines
 from coderl_jax.files import UserError, shown
 from coderl_jax.types import AssertTests, Problem
 
@@ -35,7 +35,7 @@ def _problem(row: dict[str, Any]) -> Problem:
     missing = [name for name in ("task_id", "prompt", "entry_point", "test") if not isinstance(row.get(name), str)]
     if missing:
         raise ValueError(f"no {', '.join(missing)}")
-    prompt, entry = row["prompt"].replace("\r\n", "\n"), row["entry_point"]
+    prompt, entry = unix_lines(row["prompt"]), row["entry_point"]
     function, helpers = _parts(prompt, entry)
     statement, starter = _split_docstring(prompt, function)
     solution = row.get("canonical_solution")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from coderl_jax.data.tables import LeftOut, hub_rows, read_rows
+from coderl_jax.data.tables import LeftOut, hub_rows, read_rows, unix_lines
 from coderl_jax.files import UserError, shown
 from coderl_jax.types import AssertTests, Problem
 
@@ -41,18 +41,14 @@ def _problem(number: int, row: dict[str, Any]) -> Problem:
     text, code, asserts = row.get("text", row.get("prompt")), row.get("code"), row.get("test_list")
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text")
-    asserts = tuple(_unix(line) for line in asserts or ())
+    asserts = tuple(unix_lines(line) for line in asserts or ())
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or ())
-    tests = AssertTests(setup=_unix(setup), asserts=asserts) if asserts else None
+    tests = AssertTests(setup=unix_lines(setup), asserts=asserts) if asserts else None
     shown_tests = "\nYour code should satisfy these tests:\n" + "\n".join(asserts) if asserts else ""
     return Problem(
         id=str(number),
-        statement=_unix(text) + shown_tests,
+        statement=unix_lines(text) + shown_tests,
         example_tests=tests,
         hidden_tests=tests,
-        solutions=(_unix(code),) if code else (),
+        solutions=(unix_lines(code),) if code else (),
     )
-
-
-def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n")

@@ -6,7 +6,7 @@ byte for byte, except for the repair prompt, which was never released.
 
 from coderl_jax.config import Lengths
 from coderl_jax.data.tokenizer import BOS, EOS, Tokenizer
-from coderl_jax.types import Outcome, PublicProblem
+from coderl_jax.types import Outcome, Problem, PublicProblem
 
 _ERROR_MESSAGE_LIMIT = 80
 
@@ -66,8 +66,8 @@ def taught_prompt(tokenizer: Tokenizer, problem: PublicProblem, lengths: Lengths
     """
     if lengths.parity == "paper" or problem.task is not None:
         return prompt_tokens(tokenizer, generation_prompt(problem), lengths.max_prompt_tokens)
-    ids = [BOS, *tokenizer.encode(training_prompt(problem)), EOS]
-    return ids[: lengths.max_prompt_tokens], len(ids) > lengths.max_prompt_tokens
+    ids = program_tokens(tokenizer, training_prompt(problem), lengths.max_prompt_tokens)  # cut as programs are
+    return ids, ids[-1] != EOS
 
 
 def program_tokens(tokenizer: Tokenizer, code: str, max_tokens: int) -> list[int]:
@@ -82,6 +82,11 @@ def program_tokens(tokenizer: Tokenizer, code: str, max_tokens: int) -> list[int
 def program_token_starts(tokenizer: Tokenizer, code: str, max_tokens: int) -> list[int]:
     """Where in the program each of its `program_tokens` begins, in characters: 0 for `<s>`, the length for `</s>`."""
     return [0, *tokenizer.starts(code), len(code)][:max_tokens]
+
+
+def taught_text(problem: Problem, solution: str) -> str:
+    """A reference solution as it is taught: re-indented, but other languages and prose, of text tasks, as they are."""
+    return solution if problem.task else reindent(solution)
 
 
 def reindent(code: str) -> str:

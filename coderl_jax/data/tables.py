@@ -20,6 +20,11 @@ class LeftOut(NamedTuple):
 SUFFIXES = (".jsonl", ".json", ".parquet", ".gz")
 
 
+def unix_lines(text: str) -> str:
+    """A text with line ends of one character: files written elsewhere have two."""
+    return text.replace("\r\n", "\n")
+
+
 def read_rows(path: str) -> Iterator[Row]:
     """The rows of a file: JSON lines (also gzip) or Parquet.
 

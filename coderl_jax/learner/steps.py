@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from coderl_jax.config import Lengths
-from coderl_jax.data.batches import Batch, upstream_padding
+from coderl_jax.data.batches import Batch, of_length, upstream_padding
 from coderl_jax.learner.state import Loss
 from coderl_jax.model.critic import critic_logits
 from coderl_jax.model.t5 import sequence_logits
@@ -39,10 +39,7 @@ class TextBatch(NamedTuple):
         if lengths.parity == "paper":
             return cls(rows.source, rows.source_mask, rows.target, rows.target_mask)
         source, target = upstream_padding(rows.source, rows.source_mask, rows.target, lengths)
-        width = min(rows.target_mask.shape[1], target.shape[1])
-        mask = np.zeros(target.shape, bool)
-        mask[:, :width] = rows.target_mask[:, :width]
-        return cls(source, np.ones(source.shape, bool), target, mask)
+        return cls(source, np.ones(source.shape, bool), target, of_length(rows.target_mask, lengths.max_new_tokens))
 
     def pooled_everywhere(self) -> "TextBatch":
         """The same with padding of programs unmasked: the released critic pools over it."""

@@ -193,7 +193,7 @@ class _Reader:
         flows: list[Flow] = []
         outcomes, current = [], states
         for child in node.children:
-            if child.kind in ("if_statement", "else") or outcomes:
+            if self._is_branch(child, bool(outcomes)):
                 more, after = self.read(child, states)
                 outcomes.append(after)
             else:
@@ -201,17 +201,29 @@ class _Reader:
             flows += more
         return flows, _either([*outcomes, current], node, states)
 
+    def _is_branch(self, child: Node, begun: bool) -> bool:
+        """Whether a part of an `if` runs in one branch only; `begun`: a part before it does."""
+        return begun or child.kind in ("if_statement", "else")
+
     def _for_each(self, node: Node, states: States) -> tuple[list[Flow], States]:
-        item, collection, body = node.part(self._kinds.item), node.part(self._kinds.collection), node.part("body")
         flows: list[Flow] = []
         for _ in range(2):
-            more, states = self._assignment(item, collection, "computedFrom", states)
+            more, states = self._next_item(node, states)
             flows += more
-            if body is None:
-                raise _Unreadable
-            more, states = self.read(body, states)
+            more, states = self._in_turn(self._body(node), states)
             flows += more
         return _once(flows), states
+
+    def _next_item(self, node: Node, states: States) -> tuple[list[Flow], States]:
+        """The item of a loop gets its value from the collection."""
+        return self._assignment(node.part(self._kinds.item), node.part(self._kinds.collection), "computedFrom", states)
+
+    def _body(self, node: Node) -> list[Node]:
+        """What a loop repeats."""
+        body = node.part("body")
+        if body is None:
+            raise _Unreadable
+        return [body]
 
 
 class _PythonReader(_Reader):
@@ -242,27 +254,14 @@ class _PythonReader(_Reader):
                 states[name] = [place]
         return flows, states
 
-    def _branches(self, node: Node, states: States) -> tuple[list[Flow], States]:
-        flows: list[Flow] = []
-        outcomes, current = [], states
-        for child in node.children:
-            if child.kind in ("elif_clause", "else_clause"):
-                more, after = self.read(child, states)
-                outcomes.append(after)
-            else:
-                more, current = self.read(child, current)
-            flows += more
-        return flows, _either([*outcomes, current], node, states)
+    def _is_branch(self, child: Node, begun: bool) -> bool:
+        return child.kind in ("elif_clause", "else_clause")
 
-    def _for_each(self, node: Node, states: States) -> tuple[list[Flow], States]:
-        flows: list[Flow] = []
-        for _ in range(2):
-            more, states = self._pairs(*_paired(node), states)
-            flows += more
-            if node.children[-1].kind == "block":
-                more, states = self.read(node.children[-1], states)
-                flows += more
-        return _once(flows), states
+    def _next_item(self, node: Node, states: States) -> tuple[list[Flow], States]:
+        return self._pairs(*_paired(node), states)
+
+    def _body(self, node: Node) -> list[Node]:
+        return [child for child in node.children[-1:] if child.kind == "block"]
 
 
 def _paired(node: Node) -> tuple[list[Node], list[Node]]:

@@ -22,6 +22,9 @@ from coderl_jax.model.t5 import empty_cache
 from coderl_jax.rollout.decode import DecodeState, decode, row_keys
 from coderl_jax.types import Program, PublicProblem
 
+WINDOW = 8
+"""Batches a window."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
@@ -50,6 +53,11 @@ def requests_for(
         cut += was_cut
         requests.append(Request(problem_id=problem.id, prompt=tuple(prompt), prefixes=((),) * count, first_index=first_index))
     return requests, cut
+
+
+def window_of(sampling: Sampling) -> int:
+    """Problems worked on between two writes, so many batches of them; within a window those of similar length share a batch."""
+    return WINDOW * max(1, sampling.rows_per_batch // sampling.num_samples)
 
 
 def padded_length(length: int) -> int:
