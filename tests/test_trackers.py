@@ -192,7 +192,7 @@ def test_a_missing_library_is_one_line_and_leaves_no_folder(tmp_path, monkeypatc
         command.main([*inputs, "--out", str(tmp_path / "below" / "run"), *flags])
     assert stop.value.code == 2
     extra = flags[0].removeprefix("--")
-    expected = f"--{extra}: expected the package {package}, got none installed; pip install 'coderl_jax[{extra}]'\n"
+    expected = f"--{extra}: expected the package {package}, got none installed; pip install '.[{extra}]'\n"
     assert capsys.readouterr().err == expected
     assert not list(tmp_path.iterdir())
 

@@ -70,7 +70,7 @@ def _parser(language: str) -> Any:
         tree_sitter, grammar = importlib.import_module("tree_sitter"), importlib.import_module(package)
     except ImportError as error:
         missing = (error.name or package).replace("_", "-")
-        raise UserError(f"CodeBLEU: expected the package {missing}, got none installed; pip install 'coderl_jax[codexglue]'") from None
+        raise UserError(f"CodeBLEU: expected the package {missing}, got none installed; pip install '.[codexglue]'") from None
     return tree_sitter.Parser(tree_sitter.Language(grammar.language()))
 
 
