@@ -77,6 +77,34 @@ class Lengths:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CorpusFilter:
+    """Which documents of a corpus are pretrained on."""
+
+    suffixes: tuple[str, ...] = (".py",)
+    """Ends of the names of files that are read, for `files:FOLDER`."""
+    licences: tuple[str, ...] = ()
+    """Licences allowed, such as mit; a document whose metadata name another is left out, one without is kept. None: all are."""
+    max_bytes: int = 1_000_000
+    """Larger documents are left out."""
+    max_line: int = 1000
+    """Documents with a longer line, in characters, are left out: most are data or generated."""
+    near_duplicates: float = 0.7
+    """Similarity (Jaccard, of 5-word runs) from which a document repeats an earlier one; 0 leaves out the same words only."""
+    exclude: tuple[str, ...] = ()
+    """Problem sources; documents that hold their solutions or tests are left out."""
+    overlap_words: int = 10
+    """Words of the runs that are compared for that."""
+    overlap_share: float = 0.5
+    """Share of a text's runs from which a document holds it."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "max_bytes", "max_line", "overlap_words")
+        expect_each(self, "a number in [0, 1]", lambda v: 0 <= v <= 1, "near_duplicates")
+        expect_each(self, "a number in (0, 1]", lambda v: 0 < v <= 1, "overlap_share")
+        expect(all(self.suffixes) and len(self.suffixes) > 0, "suffixes", "one or more ends of names, such as .py", self.suffixes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How programs are drawn."""
 
@@ -131,6 +159,8 @@ class Optimizer:
 
     steps: int = 1000
     """Optimizer updates."""
+    epochs: float | None = None
+    """Passes over the examples, in place of `--steps`."""
     batch_size: int = 64
     """Examples an update."""
     learning_rate: float = 2e-5
@@ -156,6 +186,12 @@ class Optimizer:
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "learning_rate", "decay_power", "clip_norm")
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "end_learning_rate", "weight_decay")
         expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "beta2", "dropout")
+        expect_each(self, "a number > 0", lambda v: v is None or 0 < v < float("inf"), "epochs")
+
+    def over(self, examples: int) -> "Optimizer":
+        """The same with its number of steps known: `epochs` passes over so many examples, where passes are asked for."""
+        steps = self.steps if self.epochs is None else max(1, round(self.epochs * examples / self.batch_size))
+        return dataclasses.replace(self, steps=steps, epochs=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,10 +208,14 @@ class Validation:
     """Softmax temperature of drawn validation programs: RL explores hotter than the actor will be used."""
     validate_every: int = 200
     """Updates (in RL: rounds) between two validations."""
+    patience: int = 0
+    """Validations without a better one after which training stops early; 0: never."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "validation_samples", "validate_every")
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "validation_temperature")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "patience")
+        expect(self.patience == 0 or self.validation is not None, "patience", "--validation beside it", self.patience)
         expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "validation_limit")
 
 

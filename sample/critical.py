@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
-from coderl_jax.stages import CriticalConfig
+from coderl_jax.stages.sample import CriticalConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,7 +79,7 @@ def make_tools(config: Any) -> Any:
         raise UserError(f"--critic: expected a binary critic, got one of {critic.classes} outcomes; train one with --classes 2")
     for flag, model in (("--critic", critic), ("--rank-critic", ranker), ("--repair", repair)):
         if model is not None:
-            check_same_tokenizer(flag, model, "--actor", actor)
+            check_same_tokenizer(flag, model.tokenizer, "--actor", actor.tokenizer)
 
     def drawing(model: Any) -> tuple[Any, Any]:
         return Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, config.sampling), model.params

@@ -6,7 +6,7 @@ python -m sample.describe mbpp:mbpp.jsonl#test --tokenizer codet5-base
 from collections.abc import Sequence
 
 from coderl_jax import cli
-from coderl_jax.stages import DescribeConfig
+from coderl_jax.stages.sample import DescribeConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:

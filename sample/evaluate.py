@@ -16,7 +16,7 @@ from typing import Any
 
 from coderl_jax import cli
 from coderl_jax.files import UserError, shown
-from coderl_jax.stages import EvaluateConfig
+from coderl_jax.stages.sample import EvaluateConfig
 
 Key = tuple[str, int]
 """Problem id and index of a program."""
@@ -52,7 +52,7 @@ def judged_first(config: EvaluateConfig, problems: Sequence[Any]) -> EvaluateCon
 
     The verdicts stand beside the report, under its name; an interrupted judging goes on.
     """
-    from coderl_jax.stages import JudgeConfig
+    from coderl_jax.stages.sample import JudgeConfig
     from sample.judge import judge
 
     stem = config.out.removesuffix(".json").removesuffix(".report")
@@ -76,8 +76,7 @@ def evaluate_texts(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequ
     answers = {program.problem_id: program.program for _, _, program in reversed(read_programs(config.programs, problems))}
     texts = [one_line(answers.get(problem.id, "")) for problem in chosen]
     task = chosen[0].task
-    language = "c_sharp" if task.endswith("_c_sharp") else "java"
-    scores = codexglue_scores(task.removesuffix(f"_{language}"), [problem.solutions[0] for problem in chosen], texts, language)
+    scores = codexglue_scores(task, [problem.solutions[0] for problem in chosen], texts)
     missing = sum(problem.id not in answers for problem in chosen)
     report = {"task": task, "scores": scores, "counts": {"problems": len(chosen), "problems_without_answer": missing}}
     write_report(config, report)

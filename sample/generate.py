@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from coderl_jax import cli
-from coderl_jax.stages import GenerateConfig
+from coderl_jax.stages.sample import GenerateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:

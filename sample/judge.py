@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
-from coderl_jax.stages import JudgeConfig
+from coderl_jax.stages.sample import JudgeConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from coderl_jax import cli
 from coderl_jax.files import UserError, write_text
-from coderl_jax.stages import ReportConfig
+from coderl_jax.stages.sample import ReportConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:

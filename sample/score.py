@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from coderl_jax import cli
-from coderl_jax.stages import ScoreConfig
+from coderl_jax.stages.sample import ScoreConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
-from coderl_jax.stages import SolveConfig
+from coderl_jax.stages.sample import SolveConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,7 +65,7 @@ def judged_programs(config: SolveConfig, problem: Any, judge: Any) -> tuple[list
     from coderl_jax.rollout.models import load_model
     from coderl_jax.rollout.sampler import Sampler, requests_for
     from coderl_jax.rollout.scoring import outcome_probabilities
-    from coderl_jax.stages import CriticalConfig
+    from coderl_jax.stages.sample import CriticalConfig
     from sample.critical import make_tools
 
     count = config.sampling.num_samples

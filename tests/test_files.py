@@ -21,7 +21,7 @@ from coderl_jax.files import (
     write_jsonl,
     write_text,
 )
-from coderl_jax.stages import GenerateConfig, SolveConfig
+from coderl_jax.stages.sample import GenerateConfig, SolveConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Pretraining examples: what was masked can be put back, and the numbers are the paper's."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coderl_jax.data.spans import LONGEST, MASKED, masked_spans, next_tokens, restored, span_lengths
+from coderl_jax.data.spans import LONGEST, MASKED, masked_spans, next_tokens, restored, span_lengths, span_shape
 
 SENTINELS = list(range(32099, 31999, -1))
 
@@ -21,11 +22,19 @@ def test_masked_spans_are_inverted_exactly(tokens, seed):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.integers(5, 31999), min_size=2, max_size=300), st.integers(0, 2**32 - 1))
-def test_next_tokens_are_inverted_exactly_and_no_side_is_empty(tokens, seed):
-    example = next_tokens(np.array(tokens), np.random.default_rng(seed))
+@given(st.lists(st.integers(5, 31999), min_size=2, max_size=300), st.integers(0, 2**32 - 1), st.booleans())
+def test_next_tokens_are_inverted_exactly_and_fit_without_loss(tokens, seed, ends):
+    tokens = tokens + [2] * ends
+    example = next_tokens(np.array(tokens), (200, 160), np.random.default_rng(seed))
     assert restored(example, SENTINELS) == tokens
-    assert min(len(example.source), len(example.target)) >= 3
+    assert 3 <= len(example.source) <= 200
+    assert 2 <= len(example.target) <= 160
+    assert (example.target[-1] == 2) == ends, "nobody is taught to stop in the middle"
+
+
+def test_next_tokens_refuse_what_fits_at_no_pivot():
+    with pytest.raises(ValueError, match="expected up to 27 tokens, got 28"):
+        next_tokens(np.arange(5, 33), (20, 10), np.random.default_rng(0))
 
 
 def test_fifteen_percent_is_masked_in_spans_of_one_to_five():
@@ -43,12 +52,23 @@ def test_fifteen_percent_is_masked_in_spans_of_one_to_five():
     np.testing.assert_allclose(shares, 1 / LONGEST, atol=0.02)
 
 
-def test_span_lengths_hold_what_was_asked_for():
+def test_span_lengths_hold_what_was_asked_for_in_as_many_spans_as_allowed():
     for masked in range(1, 60):
-        lengths = span_lengths(np.random.default_rng(masked), masked)
-        assert lengths.sum() == masked
-        assert lengths.min() >= 1
-        assert lengths.max() <= LONGEST
+        for most in (1, 3, masked // 3 + 1, masked):
+            lengths = span_lengths(np.random.default_rng(masked), masked, most)
+            assert lengths.sum() == min(masked, most * LONGEST)
+            assert len(lengths) <= most
+            assert lengths.min() >= 1
+            assert lengths.max() <= LONGEST
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(2, 1200), st.integers(0, 2**32 - 1))
+def test_no_example_is_longer_than_the_shape_says(n, seed):
+    most, source, target = span_shape(n)
+    example = masked_spans(np.arange(5, 5 + n), SENTINELS[:most], np.random.default_rng(seed))
+    assert len(example.source) <= source
+    assert len(example.target) <= target
 
 
 def test_spans_do_not_touch_and_lie_anywhere():
@@ -65,7 +85,7 @@ def test_spans_do_not_touch_and_lie_anywhere():
 
 def test_pivots_are_uniform_between_a_tenth_and_nine_tenths():
     rng = np.random.default_rng(2)
-    pivots = [len(next_tokens(np.arange(5, 105), rng).source) - 2 for _ in range(8000)]
+    pivots = [len(next_tokens(np.arange(5, 105), (200, 200), rng).source) - 2 for _ in range(8000)]
     assert (min(pivots), max(pivots)) == (10, 90)
     counts = np.bincount(pivots)[10:91]
     assert counts.min() > 50

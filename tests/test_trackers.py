@@ -16,7 +16,7 @@ from coderl_jax.config import Tracking
 from coderl_jax.data.problems import save_problems
 from coderl_jax.files import UserError, read_json, read_jsonl, write_json
 from coderl_jax.learner.trackers import RunLog
-from coderl_jax.stages import FinetuneConfig
+from coderl_jax.stages.train import FinetuneConfig
 from coderl_jax.types import Problem, StdinTests
 from train import critic, finetune, repair, rl
 

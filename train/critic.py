@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
-from coderl_jax.stages import CriticConfig
+from coderl_jax.stages.train import CriticConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,11 +23,10 @@ def train_critic(config: CriticConfig) -> None:
     from coderl_jax.data.batches import BatchStream
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
-    from coderl_jax.learner.fit import Fit, fit
-    from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
     from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss
     from coderl_jax.model.critic import critic_from_actor
     from coderl_jax.rollout.models import TextModel, load_model
+    from train.fitting import fit_model
     from train.labelled import holdout_measure, labelled_programs
 
     problems = load_problems(config.problems)
@@ -41,7 +40,6 @@ def train_critic(config: CriticConfig) -> None:
     key = jax.random.key(config.seed)
     graphdef, params = critic_from_actor(start.shape, start.params, jax.random.fold_in(key, 0))
     model = TextModel(shape=start.shape, graphdef=graphdef, params=params, tokenizer=start.tokenizer, classes=config.classes)
-    optimizer = make_optimizer(config.optimizer)
     loss = critic_loss(graphdef, config.optimizer.dropout, config.classes)
 
     def labelled(batch: Any) -> CriticBatch:
@@ -49,19 +47,17 @@ def train_critic(config: CriticConfig) -> None:
         text = text if config.lengths.parity == "paper" else text.pooled_everywhere()
         return CriticBatch(text, learnt.outcomes[batch.index])
 
-    plan = Fit(
-        folder=output.partial,
-        steps=config.optimizer.steps,
-        save_every=config.save_every,
-        evaluate_every=config.save_every,
+    fit_model(
+        config,
+        output,
+        model,
+        loss,
+        BatchStream(learnt.examples, config.optimizer.batch_size, config.seed),
+        labelled,
+        jax.random.fold_in(key, 1),
         evaluate=holdout_measure(heldout, model, config) if heldout.examples else None,
-        choose=None,
-        keep=lambda params: model.save(output.partial / "model", params),
-        tracking=config.tracking,
+        evaluate_every=config.save_every,
     )
-    batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
-    update, schedule = make_update(loss, optimizer), learning_rate(config.optimizer)
-    fit(init_state(params, optimizer), update, batches, labelled, jax.random.fold_in(key, 1), plan, schedule)
     output.finish()
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 from coderl_jax.config import Lengths, Validation
 from coderl_jax.data.batches import Example
+from coderl_jax.data.codexglue import one_line
+from coderl_jax.data.prepared import PreparedExamples
 from coderl_jax.data.problems import load_problems, without_tests
 from coderl_jax.data.prompts import program_tokens, prompt_tokens, reindent, repair_prompt, taught_prompt, taught_text
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError
+from coderl_jax.metrics.codexglue import CHOSEN_BY, codexglue_scores
 from coderl_jax.rollout.collect import passing_share, sample_and_judge
 from coderl_jax.rollout.sampler import Sampler, requests_for
 from coderl_jax.rows import read_verdicts
@@ -82,12 +85,24 @@ def judgeable(problems: Sequence[Problem], source: str) -> list[Problem]:
     return kept
 
 
-def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int) -> Callable[[Any], dict[str, float]]:
-    """A function params -> {"validation_pass@1"}, the same problems and random numbers at every call.
+def prepared_examples(source: str) -> PreparedExamples:
+    """The examples of prepared:FOLDER[#SPLIT], split train where none is named."""
+    place, _, split = source.partition("#")
+    examples = PreparedExamples(place.removeprefix("prepared:"), split or "train")
+    print(f"{len(examples)} examples", file=sys.stderr)
+    return examples
 
-    One program a problem is greedy; more are drawn at the validation temperature.
+
+def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int) -> tuple[Callable[[Any], dict[str, float]], str]:
+    """A function params -> numbers, the same problems and random numbers at every call, and the name of the number that chooses.
+
+    Programs are run: {"validation_pass@1"}. One program a problem is greedy; more are drawn at the validation temperature. Answers to
+    text tasks, always greedy, are compared: {"validation_BLEU", "validation_EM"} and the like.
     """
-    problems = judgeable(load_problems(validation.validation, validation.validation_limit), validation.validation)
+    problems = load_problems(validation.validation, validation.validation_limit)
+    if problems[0].task:
+        return text_validator(problems, sampler, seed)
+    problems = judgeable(problems, validation.validation)
     count = validation.validation_samples
     requests, _ = requests_for([p.public() for p in problems], sampler.tokenizer, sampler.lengths, count)
     tests = [p.hidden_tests for p in problems]
@@ -97,4 +112,19 @@ def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int)
         judged = sample_and_judge(sampler, params, judge, requests, tests, seed, temperatures)
         return {"validation_pass@1": passing_share(judged)}
 
-    return evaluate
+    return evaluate, "validation_pass@1"
+
+
+def text_validator(problems: Sequence[Problem], sampler: Sampler, seed: int) -> tuple[Callable[[Any], dict[str, float]], str]:
+    """See `validator`. CodeBLEU is left to `sample.evaluate`: it takes parsers and minutes."""
+    requests, _ = requests_for([p.public() for p in problems], sampler.tokenizer, sampler.lengths, 1)
+    task, references = problems[0].task, [p.solutions[0] for p in problems]
+
+    def evaluate(params: Any) -> dict[str, float]:
+        answers = [""] * len(problems)
+        for position, programs in sampler.sample(params, requests, seed, [0.0]):
+            answers[position] = one_line(programs[0].program)
+        scores = codexglue_scores(task, references, answers, with_codebleu=False)
+        return {f"validation_{name}": value for name, value in scores.items()}
+
+    return evaluate, f"validation_{CHOSEN_BY[task]}"

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from coderl_jax import cli
-from coderl_jax.stages import FinetuneConfig
+from coderl_jax.stages.train import FinetuneConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,17 +24,20 @@ def finetune(config: FinetuneConfig) -> None:
     from coderl_jax.data.batches import BatchStream
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
-    from coderl_jax.learner.fit import Fit, fit
-    from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
     from coderl_jax.learner.steps import TextBatch, supervised_loss
     from coderl_jax.rollout.sampler import Sampler
     from coderl_jax.sandbox import Judge
-    from train.examples import solution_examples, validator
+    from train.examples import prepared_examples, solution_examples, validator
+    from train.fitting import fit_model
 
-    problems = load_problems(config.problems, config.limit)
-    model = _start(config, problems)
-    examples = solution_examples(problems, model.tokenizer, config.lengths)
-    batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
+    if config.problems.startswith("prepared:"):
+        prepared = prepared_examples(config.problems)
+        model = _start(config, [], prepared.tokenizer)
+        examples = prepared
+    else:
+        problems = load_problems(config.problems, config.limit)
+        model = _start(config, problems, None)
+        examples = solution_examples(problems, model.tokenizer, config.lengths)
     inputs = {
         "problems": config.problems,
         "init": config.init or "new",
@@ -44,31 +47,29 @@ def finetune(config: FinetuneConfig) -> None:
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
-    optimizer = make_optimizer(config.optimizer)
     with Judge(config.judging) if config.validation.validation else nullcontext() as judge:
-        evaluate = None
+        evaluate, choose = None, None
         if judge is not None:
             sampler = Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, config.sampling)
-            evaluate = validator(config.validation, sampler, judge, config.seed)
-        plan = Fit(
-            folder=output.partial,
-            steps=config.optimizer.steps,
-            save_every=config.save_every,
-            evaluate_every=config.validation.validate_every,
+            evaluate, choose = validator(config.validation, sampler, judge, config.seed)
+        best = fit_model(
+            config,
+            output,
+            model,
+            supervised_loss(model.graphdef, config.optimizer.dropout),
+            BatchStream(examples, config.optimizer.batch_size, config.seed),
+            functools.partial(TextBatch.of, lengths=config.lengths),
+            jax.random.key(config.seed),
             evaluate=evaluate,
-            choose="validation_pass@1" if evaluate else None,
-            keep=lambda params: model.save(output.partial / "model", params),
-            tracking=config.tracking,
+            evaluate_every=config.validation.validate_every,
+            choose=choose,
+            patience=config.validation.patience,
         )
-        update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
-        key, schedule = jax.random.key(config.seed), learning_rate(config.optimizer)
-        texts = functools.partial(TextBatch.of, lengths=config.lengths)
-        best = fit(init_state(model.params, optimizer), update, batches, texts, key, plan, schedule)
     output.finish({"best": best})
 
 
-def _start(config: FinetuneConfig, problems: list) -> Any:
-    """The model named by --init, or a new one with a tokenizer of its own."""
+def _start(config: FinetuneConfig, problems: list, tokenizer: Any) -> Any:
+    """The model named by --init, or a new one with a tokenizer: that of prepared data, the one named, or one trained on problems."""
     import dataclasses
 
     import jax
@@ -77,11 +78,16 @@ def _start(config: FinetuneConfig, problems: list) -> Any:
     from coderl_jax.data.prompts import generation_prompt, reindent
     from coderl_jax.data.tokenizer import load_tokenizer, train_tokenizer
     from coderl_jax.model.mesh import init_params, make_mesh
-    from coderl_jax.rollout.models import TextModel, check_vocabulary, load_model
+    from coderl_jax.rollout.models import TextModel, check_same_tokenizer, check_vocabulary, load_model
 
     if config.init:
-        return load_model(config.init, "actor")
-    if config.tokenizer:
+        model = load_model(config.init, "actor")
+        if tokenizer is not None:
+            check_same_tokenizer("--problems", tokenizer, "--init", model.tokenizer)
+        return model
+    if tokenizer is not None:
+        pass
+    elif config.tokenizer:
         tokenizer = load_tokenizer(config.tokenizer)
     else:
         read = load_problems(config.tokenizer_problems) if config.tokenizer_problems else problems

@@ -15,7 +15,7 @@ from coderl_jax.metrics.ranking import area_under_roc
 from coderl_jax.rollout.models import TextModel
 from coderl_jax.rollout.scoring import Scorer, outcome_probabilities
 from coderl_jax.rows import read_verdicts
-from coderl_jax.stages import CriticConfig
+from coderl_jax.stages.train import CriticConfig
 from coderl_jax.types import Outcome, Problem
 
 

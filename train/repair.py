@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from coderl_jax import cli
-from coderl_jax.stages import RepairConfig
+from coderl_jax.stages.train import RepairConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,11 +24,10 @@ def train_repair(config: RepairConfig) -> None:
     from coderl_jax.data.batches import BatchStream
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
-    from coderl_jax.learner.fit import Fit, fit
-    from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
     from coderl_jax.learner.steps import TextBatch, supervised_loss
     from coderl_jax.rollout.models import load_model
     from train.examples import repair_examples
+    from train.fitting import fit_model
 
     problems = load_problems(config.problems)
     model = load_model(config.init, "actor")
@@ -38,21 +37,16 @@ def train_repair(config: RepairConfig) -> None:
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
-    optimizer = make_optimizer(config.optimizer)
-    plan = Fit(
-        folder=output.partial,
-        steps=config.optimizer.steps,
-        save_every=config.save_every,
+    fit_model(
+        config,
+        output,
+        model,
+        supervised_loss(model.graphdef, config.optimizer.dropout),
+        BatchStream(examples, config.optimizer.batch_size, config.seed),
+        functools.partial(TextBatch.of, lengths=config.lengths),
+        jax.random.key(config.seed),
         evaluate_every=config.save_every,
-        evaluate=None,
-        choose=None,
-        keep=lambda params: model.save(output.partial / "model", params),
-        tracking=config.tracking,
     )
-    update = make_update(supervised_loss(model.graphdef, config.optimizer.dropout), optimizer)
-    batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    key, schedule = jax.random.key(config.seed), learning_rate(config.optimizer)
-    fit(init_state(model.params, optimizer), update, batches, functools.partial(TextBatch.of, lengths=config.lengths), key, plan, schedule)
     output.finish()
 
 

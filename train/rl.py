@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from coderl_jax import cli
-from coderl_jax.stages import RLConfig
+from coderl_jax.stages.train import RLConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,7 +36,7 @@ def reinforce(config: RLConfig) -> None:
     actor = load_model(config.init, "actor")
     critic = load_model(config.critic, "critic") if config.critic else None
     if critic is not None:
-        check_same_tokenizer("--critic", critic, "--init", actor)
+        check_same_tokenizer("--critic", critic.tokenizer, "--init", actor.tokenizer)
         check_four_outcomes(config.critic, critic)
     inputs = {
         "problems": config.problems,
@@ -94,7 +94,7 @@ class Loop:
         if config.supervised and config.ce_weight:
             examples = solution_examples(load_problems(config.supervised), actor.tokenizer, config.lengths)
             self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
-        self.evaluate = validator(config.validation, self.sampler, judge, config.seed) if config.validation.validation else None
+        self.evaluate = validator(config.validation, self.sampler, judge, config.seed)[0] if config.validation.validation else None
 
         optimizer_config = dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round)
         optimizer = state.make_optimizer(optimizer_config)

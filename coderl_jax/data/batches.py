@@ -95,7 +95,45 @@ def _bucket_shapes(sizes: Int[np.ndarray, "n axes"], buckets: int) -> list[tuple
     return sorted({tuple(map(int, largest[end - 1])) for end in best})
 
 
-class BatchStream:
+class Stream:
+    """Endless batches with a position, which a checkpoint keeps. `_next` is the number of the batch that comes next.
+
+    Attributes:
+      examples: of one pass over the data.
+      batch_size: examples a batch.
+    """
+
+    def __init__(self, examples: int, batch_size: int, seed: int):
+        """At the beginning. Another stream must share all three to go on from this one's position."""
+        self.examples, self.batch_size = examples, batch_size
+        self._identity = {"examples": examples, "batch_size": batch_size, "seed": seed}
+        self._next = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the examples so far, as a fraction."""
+        return self._next * self.batch_size / self.examples
+
+    def state(self) -> dict[str, Any]:
+        """The position, JSON-able: a stream of the same data, batch size and seed goes on from it with `restore`."""
+        return {"batches": self._next, **self._identity}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a position that `state` gave.
+
+        Raises:
+          UserError: it belongs to other data, another batch size or another seed.
+        """
+        for name, now in self._identity.items():
+            if state.get(name) != now:
+                raise UserError(f"{name}: expected {state.get(name)} as when the run was stopped, got {now}; repeat the same command")
+        self._next = state["batches"]
+
+
+class BatchStream(Stream):
     """Endless training batches; every one has exactly `batch_size` real examples and one of at most `buckets` shapes.
 
     The examples are shuffled anew every epoch, and epoch follows epoch without a gap. An epoch's batches are cut from that sequence:
@@ -112,57 +150,35 @@ class BatchStream:
         """
         if not examples:
             raise UserError("examples: expected one or more, got none; give problems with solutions or programs")
+        super().__init__(len(examples), batch_size, seed)
         self._examples = examples
-        self._batch_size = batch_size
         self._seed = seed
-        self._sizes = np.array([(len(example.source), len(example.target)) for example in examples])
+        known = getattr(examples, "lengths", None)  # of prepared ones, which need not be read for it
+        self._sizes = np.array([(len(example.source), len(example.target)) for example in examples]) if known is None else known
         self.shapes = _bucket_shapes(self._sizes, buckets)
         fits = (self._sizes[:, None, :] <= np.array(self.shapes)[None]).all(axis=-1)
         self._bucket = fits.argmax(axis=1)
-        self._next = 0
         self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
 
     def __next__(self) -> Batch:
         bucket, index = self._planned(self._next)
         self._next += 1
         length_s, length_t = self.shapes[bucket]
-        source, source_mask = pad_to([self._examples[i].source for i in index], length_s)
-        target, target_mask = pad_to([self._examples[i].target for i in index], length_t)
+        examples = [self._examples[i] for i in index]
+        source, source_mask = pad_to([example.source for example in examples], length_s)
+        target, target_mask = pad_to([example.target for example in examples], length_t)
         return Batch(source, source_mask, target, target_mask, index.astype(np.int32))
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the examples so far, as a fraction."""
-        return self._next * self._batch_size / len(self._examples)
-
-    def state(self) -> dict[str, Any]:
-        """The position, JSON-able: a stream of the same examples, batch size and seed goes on from it with `restore`."""
-        return {"batches": self._next, "examples": len(self._examples), "batch_size": self._batch_size, "seed": self._seed}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go to a position that `state` gave.
-
-        Raises:
-          UserError: it belongs to other examples, another batch size or another seed.
-        """
-        for name, now in self.state().items():
-            if name != "batches" and state.get(name) != now:
-                raise UserError(f"{name}: expected {state.get(name)} as when the run was stopped, got {now}; repeat the same command")
-        self._next = state["batches"]
 
     def _planned(self, number: int) -> tuple[int, np.ndarray]:
         """Bucket and examples of a batch. Epoch e holds the batches from floor(e * n / b) to floor((e + 1) * n / b)."""
-        n, b = len(self._examples), self._batch_size
+        n, b = len(self._examples), self.batch_size
         epoch = -(-(number + 1) * b // n) - 1
         if self._plan is None or self._plan[0] != epoch:
             self._plan = epoch, self._plan_epoch(epoch)
         return self._plan[1][number - epoch * n // b]
 
     def _plan_epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        n, b = len(self._examples), self._batch_size
+        n, b = len(self._examples), self.batch_size
         start, end = epoch * n // b * b, (epoch + 1) * n // b * b
         passes = range(start // n, -(-end // n))
         sequence = np.concatenate([np.random.default_rng([self._seed, 0, p]).permutation(n) for p in passes])

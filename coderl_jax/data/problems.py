@@ -19,6 +19,7 @@ from coderl_jax.files import UserError, read_jsonl, shown, write_jsonl
 from coderl_jax.rows import problem_from_json, problem_to_json
 from coderl_jax.types import Problem
 
+NAMES = ("tiny", "apps", "mbpp", "humaneval", "codexglue", "jsonl")
 _SOURCES = "tiny#SPLIT, apps[:PATH]#SPLIT, mbpp[:FILE]#SPLIT, humaneval[:FILE], codexglue[:PATH]#TASK or jsonl:FILE"
 
 

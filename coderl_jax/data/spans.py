@@ -3,6 +3,7 @@
 Both are invertible: source and target together hold every token once, `restored` puts them in order again.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,16 +16,35 @@ MASKED = 0.15
 """Share of the tokens that is masked."""
 LONGEST = 5
 """Spans are 1 to so many tokens long, uniformly, as CodeT5's are."""
+SENTINELS = 100
+"""Sentinels that CodeT5's vocabulary has."""
 PIVOTS = (0.1, 0.9)
 """Where a sequence may be cut for next-token prediction, as shares of its length."""
 
 
-def span_lengths(rng: np.random.Generator, masked: int) -> Int[np.ndarray, " spans"]:
-    """Lengths of spans that hold `masked` tokens together: each uniform from 1 to `LONGEST`, the last one what is left."""
+def span_lengths(rng: np.random.Generator, masked: int, most: int) -> Int[np.ndarray, " spans"]:
+    """Lengths of at most `most` spans that hold `masked` tokens together, or as many as fit into so many spans.
+
+    Each is uniform from 1 to `LONGEST`, the last one what is left. In the rare case that these are too many, the first ones grow.
+    """
     drawn = rng.integers(1, LONGEST + 1, size=masked)
     ends = np.minimum(np.cumsum(drawn), masked)
     count = int(np.argmax(ends == masked)) + 1
-    return np.diff(ends[:count], prepend=0)
+    lengths = np.diff(ends[:count], prepend=0)[:most]
+    room = LONGEST - lengths
+    missing = masked - int(lengths.sum())
+    return lengths + np.clip(missing - (np.cumsum(room) - room), 0, room)
+
+
+def span_shape(n: int) -> tuple[int, int, int]:
+    """Of a sequence of n tokens: the most spans that are masked, the longest source and the longest target they make.
+
+    So many spans are hardly ever drawn: half the masked tokens and three, where a third is the mean.
+    """
+    masked = max(1, round(MASKED * n))
+    most = min(masked, math.ceil(masked / 2) + 3, SENTINELS)
+    masked = min(masked, most * LONGEST)
+    return most, n - masked + most + 2, masked + most + 2
 
 
 def masked_spans(tokens: Int[np.ndarray, " n"], sentinels: Sequence[int], rng: np.random.Generator) -> Example:
@@ -41,7 +61,7 @@ def masked_spans(tokens: Int[np.ndarray, " n"], sentinels: Sequence[int], rng: n
       rng: draws lengths and places.
     """
     n = len(tokens)
-    lengths = span_lengths(rng, max(1, round(MASKED * n)))[: len(sentinels)]
+    lengths = span_lengths(rng, max(1, round(MASKED * n)), len(sentinels))
     while lengths.sum() + len(lengths) - 1 > n - 1:  # what is left must part the spans, and one token stay in any case
         lengths = lengths[:-1] if len(lengths) > 1 else np.array([max(1, n - 2)])
     kept = n - int(lengths.sum())
@@ -57,30 +77,39 @@ def masked_spans(tokens: Int[np.ndarray, " n"], sentinels: Sequence[int], rng: n
     return Example([*source, *tokens[start:].tolist(), EOS], [*target, EOS])
 
 
-def next_tokens(tokens: Int[np.ndarray, " n"], rng: np.random.Generator) -> Example:
+def next_tokens(tokens: Int[np.ndarray, " n"], shape: tuple[int, int], rng: np.random.Generator) -> Example:
     """A sequence cut at a pivot that is uniform in `PIVOTS`: the encoder reads what comes before, the decoder writes the rest.
 
+    source  <s> t t t t </s>
+    target  <s> t t t
+
     Args:
-      tokens: int [n], two or more.
+      tokens: int [n], two or more; one that ends in `</s>` teaches to end there.
+      shape: longest source and target. The paper cuts what is longer; here the pivot is drawn where nothing is lost.
       rng: draws the pivot.
+
+    Raises:
+      ValueError: no pivot fits both sides.
     """
     n = len(tokens)
     low, high = (int(round(share * n)) for share in PIVOTS)
-    pivot = int(np.clip(rng.integers(low, max(high, low) + 1), 1, n - 1))
-    return Example([BOS, *tokens[:pivot].tolist(), EOS], [BOS, *tokens[pivot:].tolist(), EOS])
+    least, most = max(1, n + 1 - shape[1]), min(n - 1, shape[0] - 2)
+    if least > most:
+        raise ValueError(f"expected up to {sum(shape) - 3} tokens, got {n}")
+    pivot = int(np.clip(rng.integers(low, max(high, low) + 1), least, most))
+    return Example([BOS, *tokens[:pivot].tolist(), EOS], [BOS, *tokens[pivot:].tolist()])
 
 
 def restored(example: Example, sentinels: Sequence[int]) -> list[int]:
     """The tokens of a sequence out of either kind of example."""
     marks = set(sentinels)
-    source, target = example.source[1:-1], example.target[1:-1]
+    source = example.source[1:-1]
+    if not marks.intersection(source):
+        return source + example.target[1:]
     spans: dict[int, list[int]] = {}
-    current = None
-    for token in target:
+    for token in example.target[1:-1]:
         if token in marks:
             current = spans.setdefault(token, [])
-        elif current is not None:
+        else:
             current.append(token)
-    if not spans:
-        return source + target
     return [token for mark in source for token in (spans[mark] if mark in marks else [mark])]

@@ -7,6 +7,7 @@ CodeT5's own tokenizer has 32,000 entries and 100 span sentinels after them; one
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 
 import tokenizers
@@ -53,6 +54,11 @@ class Tokenizer:
         """Number of ids."""
         return self._backend.get_vocab_size()
 
+    @property
+    def sentinels(self) -> list[int]:
+        """Ids of `<extra_id_0>`, `<extra_id_1>`, ...; empty where it has none."""
+        return [i for i in (self._backend.token_to_id(token) for token in reversed(_SENTINELS)) if i is not None]
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without `<s>` and `</s>`. A lone surrogate, which UTF-8 cannot hold, counts as `?`."""
         text = text.encode("utf-8", "replace").decode("utf-8")
@@ -91,12 +97,13 @@ class Tokenizer:
         write_json(folder / "tokenizer_config.json", config)
 
 
-def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], size: int, sentinels: bool = False) -> Tokenizer:
     """A tokenizer fitted to texts; the same texts give the same tokenizer, in whatever order they come.
 
     Args:
       texts: what it should write in few tokens, such as statements and solutions.
       size: entries wanted, special tokens included; fewer come out where the texts hold no further pair to merge.
+      sentinels: add CodeT5's 100 on top, for masked spans.
 
     Raises:
       UserError: a size that does not hold the special tokens and the 256 bytes.
@@ -112,19 +119,22 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator((text.encode("utf-8", "replace").decode("utf-8") for text in texts), trainer)
+    if sentinels:
+        backend.add_special_tokens([_special(token) for token in _SENTINELS])
     return Tokenizer(backend)
 
 
 def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     """The tokenizer of a folder: `tokenizer.json`, or CodeT5's `vocab.json` and `merges.txt` (sentinels are added to these).
 
-    A run folder has it in `model/`.
+    A run folder has it in `model/`, a prepared folder in `tokenizer/`. A name OWNER/NAME that is no folder is asked of the hub.
 
     Raises:
       UserError: neither is there, a file is damaged, or the layout is not CodeT5's.
     """
+    folder = _from_hub(str(folder)) if not os.path.exists(folder) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder)) else folder
     folder = existing(folder, "tokenizer")
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = next((folder / inside for inside in ("model", "tokenizer") if (folder / inside).is_dir()), folder)
     whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     if not whole.exists() and not (vocabulary.exists() and merges.exists()):
         raise UserError(f"{folder}: tokenizer: expected tokenizer.json, or vocab.json and merges.txt, got neither; check the folder")
@@ -142,6 +152,18 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
         return Tokenizer(backend)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
+
+
+def _from_hub(name: str) -> str:
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.snapshot_download(name, allow_patterns=["tokenizer*.json", "vocab.json", "merges.txt"])
+    except (OSError, ValueError) as error:  # offline, no such repository, no access
+        why = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{name}: tokenizer: expected a folder here or a reachable hub id, got {why}; check the name and the network"
+        ) from None
 
 
 def _special(token: str) -> tokenizers.AddedToken:

@@ -31,6 +31,7 @@ class Fit:
       evaluate: params -> numbers to log, or None.
       choose: name of the number whose best parameters are kept (larger is better), or None: the last are kept.
       keep: writes the chosen parameters, called whenever they improve and, without `choose`, at the end.
+      patience: evaluations without a better number after which the fit ends early; 0: never.
       tracking: where the log's numbers are shown besides.
     """
 
@@ -41,6 +42,7 @@ class Fit:
     evaluate: Callable[[Any], dict[str, float]] | None
     choose: str | None
     keep: Callable[[Any], None]
+    patience: int = 0
     tracking: Tracking = Tracking()
 
 
@@ -71,13 +73,14 @@ def fit(
       Preempted: SIGTERM or Ctrl-C came; the state is saved.
     """
     checkpoints = Checkpoints(plan.folder / "checkpoints")
-    progress = {"best": None, "best_step": 0}
+    progress = {"best": None, "best_step": 0, "waited": 0}
     restored = checkpoints.restore(state)
     if restored:
         state, extra = restored
         batches.restore(extra["position"])
         progress = extra["progress"]
     first = int(state.step)
+    steps = plan.steps if not _given_up(plan, progress) else first
 
     def save(at: int) -> None:
         checkpoints.save(at, state, {"position": batches.state(), "progress": progress})
@@ -88,7 +91,7 @@ def fit(
         tqdm(total=plan.steps, initial=first, unit="update", desc=plan.folder.name.removesuffix(".partial")) as bar,
     ):
         pending, began = [], time.perf_counter()
-        for at in range(first + 1, plan.steps + 1):
+        for at in range(first + 1, steps + 1):
             state, logged = update(state, to_device(next(batches)), key)
             pending.append(logged)
             bar.update()
@@ -104,18 +107,27 @@ def fit(
                 log.write(at, **row)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
                 if plan.choose and (progress["best"] is None or row[plan.choose] > progress["best"]):
-                    progress = {"best": row[plan.choose], "best_step": at}
+                    progress = {"best": row[plan.choose], "best_step": at, "waited": 0}
                     plan.keep(state.params)
+                else:
+                    progress = {**progress, "waited": progress["waited"] + 1}
+                last = last or _given_up(plan, progress)
                 began = time.perf_counter()
             if stop.requested or at % plan.save_every == 0 or last:
                 save(at)
             if stop.requested and not last:
                 checkpoints.close()
                 raise Preempted(f"update {at} of {plan.steps} is saved")
+            if last:
+                break
         if plan.choose is None:
             plan.keep(state.params)
         checkpoints.close()
-    return progress
+    return {name: progress[name] for name in ("best", "best_step")}
+
+
+def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:
+    return plan.choose is not None and 0 < plan.patience <= progress["waited"]
 
 
 def _mean(rows: list[dict]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from coderl_jax.model.folder import open_weights, resolve
 from coderl_jax.model.hf_config import read_shape, write_config
 from coderl_jax.model.mesh import Kind, abstract_params, shardings
 from coderl_jax.model.torch_file import Stored
-from coderl_jax.stages import ExportConfig
+from coderl_jax.stages.sample import ExportConfig
 
 HEAD_KEY = "error_head.0.weight"
 _TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"}

@@ -57,7 +57,7 @@ def check_vocabulary(name: str, tokenizer: Tokenizer, shape: ModelShape) -> None
         raise UserError(f"{name}: vocabulary: {rule}, got {tokenizer.size}; use the model's own tokenizer")
 
 
-def check_same_tokenizer(name: str, model: TextModel, other_name: str, other: TextModel) -> None:
-    """Raise UserError where two models that read each other's tokens write them differently."""
-    if not model.tokenizer.same_as(other.tokenizer):
-        raise UserError(f"{name}: tokenizer: expected that of {other_name}, got another; train both from one model")
+def check_same_tokenizer(name: str, tokenizer: Tokenizer, other_name: str, other: Tokenizer) -> None:
+    """Raise UserError where two that must read each other's tokens write them differently."""
+    if not tokenizer.same_as(other):
+        raise UserError(f"{name}: tokenizer: expected that of {other_name}, got another; make both from one")

@@ -1,149 +1,13 @@
-"""One frozen dataclass a stage; `coderl_jax.cli` makes its flags.
-
-Groups from `coderl_jax.config` are fields; their flags carry no prefix.
-"""
+"""Settings of `python -m sample.X`, and of the export."""
 
 import dataclasses
 from typing import Any, Literal
 
-from coderl_jax.config import Guard, Judging, Lengths, ModelShape, Optimizer, Sampling, Tracking, Validation, expect, expect_each
+from coderl_jax.config import CorpusFilter, Judging, Lengths, Sampling, expect, expect_each
 
 
 def _positional(**kwargs: Any) -> Any:
     return dataclasses.field(metadata={"positional": True}, **kwargs)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
-    """Warm start: cross-entropy on reference solutions (CodeRL section 4.2)."""
-
-    problems: str
-    """Problem source with solutions, NAME[:PATH][#SPLIT]."""
-    out: str
-    """Run folder."""
-    init: str | None = None
-    """Model to start from: a run folder, a Hugging Face folder or a hub id; none: a new one of the shape below."""
-    tokenizer: str | None = None
-    """Tokenizer folder for a new model (CodeT5's vocab.json and merges.txt, or tokenizer.json); none: a new one."""
-    tokenizer_problems: str | None = None
-    """Problem source that a new tokenizer is trained on; none: that of --problems."""
-    tokenizer_size: int = 800
-    """Entries of a trained tokenizer."""
-    limit: int | None = None
-    """Only the first so many problems."""
-    seed: int = 0
-    """Seed of parameters, order, dropout and validation programs."""
-    save_every: int = 200
-    """Updates between two checkpoints."""
-    model: ModelShape = ModelShape()
-    lengths: Lengths = Lengths()
-    optimizer: Optimizer = Optimizer()
-    validation: Validation = Validation()
-    sampling: Sampling = Sampling()
-    judging: Judging = Judging()
-    tracking: Tracking = Tracking()
-
-    def __post_init__(self):
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CriticConfig:
-    """Critic: predict a program's outcome from problem and program (CodeRL section 3.3.2, Eq. 9)."""
-
-    problems: str
-    """Problem source the programs belong to; its reference solutions are added, labelled passed."""
-    verdicts: tuple[str, ...]
-    """Judged programs (JSONL files)."""
-    out: str
-    """Run folder."""
-    init: str
-    """Model to start from: a run folder, a Hugging Face folder or a hub id."""
-    classes: Literal[2, 4] = 4
-    """4: compile error, runtime error, failed test, passed; 2: failed, passed."""
-    holdout: float = 0.1
-    """Share of the problems held out to measure the critic."""
-    seed: int = 0
-    """Seed of the head's parameters, order and dropout."""
-    save_every: int = 200
-    """Updates between two checkpoints and measurements."""
-    lengths: Lengths = Lengths()
-    optimizer: Optimizer = Optimizer()
-    tracking: Tracking = Tracking()
-
-    def __post_init__(self):
-        expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "holdout")
-        expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RepairConfig:
-    """Repair model: from problem, wrong program and its error to a right program (CodeRL section 3.3.4, Eq. 13)."""
-
-    problems: str
-    """Problem source; its solutions are the targets, or, of problems without, the programs that passed."""
-    verdicts: tuple[str, ...]
-    """Judged programs (JSONL files); the wrong ones are the inputs."""
-    out: str
-    """Run folder."""
-    init: str
-    """Model to start from: a run folder, a Hugging Face folder or a hub id."""
-    seed: int = 0
-    """Seed of order and dropout."""
-    save_every: int = 200
-    """Updates between two checkpoints."""
-    lengths: Lengths = Lengths()
-    optimizer: Optimizer = Optimizer()
-    tracking: Tracking = Tracking()
-
-    def __post_init__(self):
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "save_every")
-        expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RLConfig:
-    """Online RL with the critic's token values and a greedy baseline (CodeRL section 3.3, Eq. 8, 10, 14)."""
-
-    problems: str
-    """Problem source with hidden tests; solutions are not needed."""
-    out: str
-    """Run folder."""
-    init: str
-    """Actor to improve: a run folder, a Hugging Face folder or a hub id."""
-    critic: str | None = None
-    """Four-outcome critic; none: every token value is 1."""
-    supervised: str | None = None
-    """Problem source with solutions for the cross-entropy term; none: RL alone."""
-    limit: int | None = None
-    """Only the first so many problems."""
-    rounds: int = 100
-    """Rounds of sampling, judging, scoring and updating."""
-    problems_per_round: int = 64
-    """Problems sampled in a round."""
-    updates_per_round: int = 4
-    """Optimizer updates a round: its programs are dealt into so many batches."""
-    baseline: Literal["greedy", "none"] = "greedy"
-    """Reward subtracted: that of the actor's greedy program, or none."""
-    ce_weight: float = 1.0
-    """Weight of the cross-entropy term."""
-    negative_weight: float = 1.0
-    """Weight of programs whose relative return is negative; 1 is the paper's, less is more careful."""
-    seed: int = 0
-    """Seed of order, programs and dropout."""
-    save_every: int = 10
-    """Rounds between two checkpoints."""
-    lengths: Lengths = Lengths()
-    optimizer: Optimizer = Optimizer()
-    sampling: Sampling = Sampling()
-    judging: Judging = Judging()
-    validation: Validation = Validation()
-    guard: Guard = Guard()
-    tracking: Tracking = Tracking()
-
-    def __post_init__(self):
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every")
-        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "ce_weight", "negative_weight")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -309,6 +173,19 @@ class DescribeConfig:
     limit: int | None = None
     """Only the first so many problems."""
     lengths: Lengths = Lengths()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContaminationConfig:
+    """Which documents of one source hold solutions or tests of another."""
+
+    documents: str = _positional()
+    """Corpus or problem source that is searched."""
+    benchmark: str = _positional()
+    """Problem source whose solutions and tests are looked for, or a corpus."""
+    out: str | None = None
+    """What was found, a JSONL file."""
+    filter: CorpusFilter = CorpusFilter()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,224 @@
+"""Settings of `python -m train.X`."""
+
+import dataclasses
+from typing import Literal
+
+from coderl_jax.config import (
+    CorpusFilter,
+    Guard,
+    Judging,
+    Lengths,
+    ModelShape,
+    Optimizer,
+    Sampling,
+    Tracking,
+    Validation,
+    expect,
+    expect_each,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Tokenise a corpus, or problems with their solutions, once and for all runs that read them."""
+
+    out: str
+    """Prepared folder: array_record files that TensorFlow Datasets and grain read too."""
+    corpus: tuple[str, ...] = ()
+    """Corpora to pretrain on: files:FOLDER, text:FILE, hub:REPOSITORY#SPLIT, tfds:FOLDER#SPLIT, or problem sources for solutions."""
+    problems: str | None = None
+    """Problem source with solutions to fine-tune on, in place of corpora."""
+    tokenizer: str | None = None
+    """Tokenizer folder, run folder or Hugging Face folder; none: a new one, trained on these documents."""
+    tokenizer_size: int = 32000
+    """Entries of a new tokenizer; 100 sentinels for masked spans come on top."""
+    tokenizer_documents: int = 20000
+    """Documents a new tokenizer is trained on: the first so many."""
+    validation_share: float = 0.005
+    """Share of the documents set apart to measure pretraining."""
+    limit: int | None = None
+    """Only the first so many documents that are fit, or problems."""
+    filter: CorpusFilter = CorpusFilter()
+    lengths: Lengths = Lengths()
+
+    def __post_init__(self):
+        expect(bool(self.corpus) != bool(self.problems), "corpus", "either it or --problems", "both" if self.corpus else "neither")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_documents")
+        expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "limit")
+        expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "validation_share")
+        expect(self.tokenizer is not None or not self.problems, "tokenizer", "one beside --problems", "none")
+        excluded = self.filter.exclude if self.problems else ()
+        expect(not excluded, "exclude", "--corpus beside it; use sample.contamination for problems", excluded)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Pretraining: masked spans, or next tokens (CodeRL sections 3.2 and 4.1)."""
+
+    data: str
+    """Folder of documents that train.prepare wrote."""
+    out: str
+    """Run folder."""
+    objective: Literal["spans", "next-tokens"] = "spans"
+    """spans: 15% of the tokens, in spans of 1 to 5, are masked and written out; next-tokens: a document is cut at a pivot between 10
+    and 90%, and the decoder writes what follows."""
+    sequence_length: int = 512
+    """Tokens of a training window: of joined documents for spans, of one document for next tokens."""
+    init: str | None = None
+    """Model to start from: a run folder, a Hugging Face folder or a hub id; none: a new one of the shape below."""
+    seed: int = 0
+    """Seed of parameters, order, corruption and dropout."""
+    save_every: int = 1000
+    """Updates between two checkpoints."""
+    measure_every: int = 1000
+    """Updates between two measurements of the loss on the validation split."""
+    measure_batches: int = 50
+    """Batches it is measured on."""
+    readers: int = 1
+    """Threads that read and corrupt ahead; 0: none."""
+    model: ModelShape = ModelShape()
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    tracking: Tracking = Tracking()
+
+    def __post_init__(self):
+        names = ("save_every", "measure_every", "measure_batches")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, *names)
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "readers")
+        expect_each(self, "a whole number >= 16", lambda v: v >= 16, "sequence_length")
+        most = self.lengths.max_prompt_tokens + self.lengths.max_new_tokens - 3
+        fits = self.objective == "spans" or self.sequence_length <= most
+        expect(fits, "sequence_length", f"at most {most}, so that both sides of a pivot fit their lengths", self.sequence_length)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Warm start: cross-entropy on reference solutions (CodeRL section 4.2)."""
+
+    problems: str
+    """Problem source with solutions, NAME[:PATH][#SPLIT], or prepared:FOLDER of train.prepare."""
+    out: str
+    """Run folder."""
+    init: str | None = None
+    """Model to start from: a run folder, a Hugging Face folder or a hub id; none: a new one of the shape below."""
+    tokenizer: str | None = None
+    """Tokenizer folder for a new model (CodeT5's vocab.json and merges.txt, or tokenizer.json); none: a new one."""
+    tokenizer_problems: str | None = None
+    """Problem source that a new tokenizer is trained on; none: that of --problems."""
+    tokenizer_size: int = 800
+    """Entries of a trained tokenizer."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    seed: int = 0
+    """Seed of parameters, order, dropout and validation programs."""
+    save_every: int = 200
+    """Updates between two checkpoints."""
+    model: ModelShape = ModelShape()
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    validation: Validation = Validation()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    tracking: Tracking = Tracking()
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """Critic: predict a program's outcome from problem and program (CodeRL section 3.3.2, Eq. 9)."""
+
+    problems: str
+    """Problem source the programs belong to; its reference solutions are added, labelled passed."""
+    verdicts: tuple[str, ...]
+    """Judged programs (JSONL files)."""
+    out: str
+    """Run folder."""
+    init: str
+    """Model to start from: a run folder, a Hugging Face folder or a hub id."""
+    classes: Literal[2, 4] = 4
+    """4: compile error, runtime error, failed test, passed; 2: failed, passed."""
+    holdout: float = 0.1
+    """Share of the problems held out to measure the critic."""
+    seed: int = 0
+    """Seed of the head's parameters, order and dropout."""
+    save_every: int = 200
+    """Updates between two checkpoints and measurements."""
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    tracking: Tracking = Tracking()
+
+    def __post_init__(self):
+        expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "holdout")
+        expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """Repair model: from problem, wrong program and its error to a right program (CodeRL section 3.3.4, Eq. 13)."""
+
+    problems: str
+    """Problem source; its solutions are the targets, or, of problems without, the programs that passed."""
+    verdicts: tuple[str, ...]
+    """Judged programs (JSONL files); the wrong ones are the inputs."""
+    out: str
+    """Run folder."""
+    init: str
+    """Model to start from: a run folder, a Hugging Face folder or a hub id."""
+    seed: int = 0
+    """Seed of order and dropout."""
+    save_every: int = 200
+    """Updates between two checkpoints."""
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    tracking: Tracking = Tracking()
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "save_every")
+        expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RLConfig:
+    """Online RL with the critic's token values and a greedy baseline (CodeRL section 3.3, Eq. 8, 10, 14)."""
+
+    problems: str
+    """Problem source with hidden tests; solutions are not needed."""
+    out: str
+    """Run folder."""
+    init: str
+    """Actor to improve: a run folder, a Hugging Face folder or a hub id."""
+    critic: str | None = None
+    """Four-outcome critic; none: every token value is 1."""
+    supervised: str | None = None
+    """Problem source with solutions for the cross-entropy term; none: RL alone."""
+    limit: int | None = None
+    """Only the first so many problems."""
+    rounds: int = 100
+    """Rounds of sampling, judging, scoring and updating."""
+    problems_per_round: int = 64
+    """Problems sampled in a round."""
+    updates_per_round: int = 4
+    """Optimizer updates a round: its programs are dealt into so many batches."""
+    baseline: Literal["greedy", "none"] = "greedy"
+    """Reward subtracted: that of the actor's greedy program, or none."""
+    ce_weight: float = 1.0
+    """Weight of the cross-entropy term."""
+    negative_weight: float = 1.0
+    """Weight of programs whose relative return is negative; 1 is the paper's, less is more careful."""
+    seed: int = 0
+    """Seed of order, programs and dropout."""
+    save_every: int = 10
+    """Rounds between two checkpoints."""
+    lengths: Lengths = Lengths()
+    optimizer: Optimizer = Optimizer()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    validation: Validation = Validation()
+    guard: Guard = Guard()
+    tracking: Tracking = Tracking()
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every")
+        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "ce_weight", "negative_weight")

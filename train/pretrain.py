@@ -1,0 +1,110 @@
+"""Pretraining on documents: masked spans, or next tokens (CodeRL sections 3.2 and 4.1).
+
+python -m train.pretrain --data prepared --objective spans --out runs/spans
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coderl_jax import cli
+from coderl_jax.stages.train import PretrainConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(PretrainConfig, pretrain, argv)
+
+
+def pretrain(config: PretrainConfig) -> None:
+    """Train, measure the loss on documents set apart, write the run folder."""
+    import jax
+
+    from coderl_jax.data.prepared import Prepared
+    from coderl_jax.files import open_output
+    from coderl_jax.learner.steps import TextBatch, supervised_loss
+    from train.fitting import fit_model
+
+    documents = Prepared(config.data, "documents", "train")
+    model = _start(config, documents.tokenizer)
+    batches = _stream(config, documents, config.seed)
+    print(f"{len(documents)} documents, {int(documents.lengths.sum()):,} tokens, {batches.examples:,} windows", file=sys.stderr)
+    inputs = {"data": config.data, "init": config.init or "new"}
+    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "readers", "tracking"))
+    if output.finished:
+        print(f"{config.out} is finished", file=sys.stderr)
+        return
+    fit_model(
+        config,
+        output,
+        model,
+        supervised_loss(model.graphdef, config.optimizer.dropout),
+        batches,
+        functools.partial(TextBatch.of, lengths=config.lengths),
+        jax.random.key(config.seed),
+        evaluate=_measure(config, model.graphdef),
+        evaluate_every=config.measure_every,
+    )
+    output.finish()
+
+
+def _start(config: PretrainConfig, tokenizer: Any) -> Any:
+    """The model named by --init, or a new one for the tokenizer that the documents are written in."""
+    import jax
+
+    from coderl_jax.model.mesh import init_params, make_mesh
+    from coderl_jax.rollout.models import TextModel, check_same_tokenizer, check_vocabulary, load_model
+
+    if config.init:
+        model = load_model(config.init, "actor")
+        check_same_tokenizer(config.data, tokenizer, config.init, model.tokenizer)
+        return model
+    shape = config.model if config.model.vocab_size else dataclasses.replace(config.model, vocab_size=tokenizer.size)
+    check_vocabulary("--vocab-size", tokenizer, shape)
+    graphdef, params = init_params(shape, jax.random.key(config.seed), make_mesh(), kind="actor")
+    return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
+
+
+def _stream(config: PretrainConfig, documents: Any, seed: int) -> Any:
+    from coderl_jax.data.pretraining import PretrainingStream
+
+    return PretrainingStream(
+        documents,
+        config.objective,
+        config.lengths,
+        sequence_length=config.sequence_length,
+        batch_size=config.optimizer.batch_size,
+        seed=seed,
+        readers=config.readers,
+    )
+
+
+def _measure(config: PretrainConfig, graphdef: Any) -> Callable[[Any], dict[str, float]] | None:
+    """params -> {"validation_loss"}, in nats a token of the targets; the same windows and corruption each time. None without a split."""
+    import jax
+    import numpy as np
+
+    from coderl_jax.data.prepared import Prepared, splits
+    from coderl_jax.learner.steps import TextBatch, supervised_loss
+
+    if "validation" not in splits(config.data):
+        return None
+    stream = _stream(config, Prepared(config.data, "documents", "validation"), seed=0)
+    loss = jax.jit(supervised_loss(graphdef, dropout=0.0))
+    key = jax.random.key(0)
+    count = min(config.measure_batches, -(-stream.examples // stream.batch_size))
+
+    def measure(params: Any) -> dict[str, float]:
+        sums, tokens = [], []
+        for number in range(count):
+            batch = TextBatch.of(stream[number], config.lengths)
+            tokens.append(batch.target_mask.sum())
+            sums.append(loss(params, batch, key)[0] * tokens[-1])
+        return {"validation_loss": float(np.sum(jax.device_get(sums)) / np.sum(tokens))}
+
+    return measure
+
+
+if __name__ == "__main__":
+    main()
