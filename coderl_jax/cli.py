@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
 from coderl_jax.files import UserError
+from coderl_jax.stages import presets
 
 Config = TypeVar("Config")
 
@@ -38,7 +39,7 @@ def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[
 
 
 def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:
-    """The configuration that the flags describe.
+    """The configuration that the flags describe, those of a `--preset` included. `--show-preset NAME` prints one and exits.
 
     tyro is imported here, so that the library works on machines without it.
 
@@ -52,12 +53,21 @@ def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:
     for field in dataclasses.fields(config):
         if field.metadata.get("positional"):
             config.__annotations__[field.name] = Annotated[field.type, tyro.conf.Positional]
+    stage = config.__name__.removesuffix("Config").lower()
+    words, told = presets.with_preset(stage, sys.argv[1:] if argv is None else argv)
+    if told:
+        print("\n\n".join(told))
+        sys.exit(0)
+    about = config.__doc__ or ""
+    if presets.names(stage):
+        about += f" Presets: {', '.join(presets.names(stage))} (--preset NAME takes one, --show-preset NAME prints it; other flags win)."
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     prog = f"python -m {spec.name}" if spec else None
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(config, args=argv, prog=prog, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+            settings = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+            return tyro.cli(config, args=words, prog=prog, description=about, config=settings)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -26,6 +26,7 @@ def train_critic(config: CriticConfig) -> None:
     from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss
     from coderl_jax.model.critic import critic_from_actor
     from coderl_jax.rollout.models import TextModel, load_model
+    from train.estimate import announced
     from train.fitting import fit_model
     from train.labelled import holdout_measure, labelled_programs
 
@@ -33,6 +34,9 @@ def train_critic(config: CriticConfig) -> None:
     start = load_model(config.init, "actor")
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     learnt, heldout = labelled_programs(problems, config, start.tokenizer)
+    batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
+    if announced(config.estimate, config.optimizer.over(batches.examples), start.shape, batches.shares, critic=True):
+        return
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
@@ -52,7 +56,7 @@ def train_critic(config: CriticConfig) -> None:
         output,
         model,
         loss,
-        BatchStream(learnt.examples, config.optimizer.batch_size, config.seed),
+        batches,
         labelled,
         jax.random.fold_in(key, 1),
         evaluate=holdout_measure(heldout, model, config) if heldout.examples else None,

@@ -27,6 +27,7 @@ def finetune(config: FinetuneConfig) -> None:
     from coderl_jax.learner.steps import TextBatch, supervised_loss
     from coderl_jax.rollout.sampler import Sampler
     from coderl_jax.sandbox import Judge
+    from train.estimate import announced
     from train.examples import prepared_examples, solution_examples, validator
     from train.fitting import fit_model
 
@@ -38,6 +39,9 @@ def finetune(config: FinetuneConfig) -> None:
         problems = load_problems(config.problems, config.limit)
         model = _start(config, problems, None)
         examples = solution_examples(problems, model.tokenizer, config.lengths)
+    batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
+    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares):
+        return
     inputs = {
         "problems": config.problems,
         "init": config.init or "new",
@@ -57,7 +61,7 @@ def finetune(config: FinetuneConfig) -> None:
             output,
             model,
             supervised_loss(model.graphdef, config.optimizer.dropout),
-            BatchStream(examples, config.optimizer.batch_size, config.seed),
+            batches,
             functools.partial(TextBatch.of, lengths=config.lengths),
             jax.random.key(config.seed),
             evaluate=evaluate,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.config import ModelShape
 from coderl_jax.stages.train import PretrainConfig
 
 
@@ -24,17 +25,21 @@ def pretrain(config: PretrainConfig) -> None:
     from coderl_jax.data.prepared import Prepared
     from coderl_jax.files import open_output
     from coderl_jax.learner.steps import TextBatch, supervised_loss
+    from train.estimate import announced
     from train.fitting import fit_model
 
     documents = Prepared(config.data, "documents", "train")
-    model = _start(config, documents.tokenizer)
+    shape = _shape(config, documents)
     batches = _stream(config, documents, config.seed)
     print(f"{len(documents)} documents, {int(documents.lengths.sum()):,} tokens, {batches.examples:,} windows", file=sys.stderr)
+    if announced(config.estimate, config.optimizer.over(batches.examples), shape, batches.shares):
+        return
     inputs = {"data": config.data, "init": config.init or "new"}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "readers", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
+    model = _start(config, shape, documents.tokenizer)
     fit_model(
         config,
         output,
@@ -49,19 +54,29 @@ def pretrain(config: PretrainConfig) -> None:
     output.finish()
 
 
-def _start(config: PretrainConfig, tokenizer: Any) -> Any:
+def _shape(config: PretrainConfig, documents: Any) -> ModelShape:
+    """The shape of the model named by --init, or that of the flags with the vocabulary of the documents' tokenizer."""
+    from coderl_jax.model import hf
+    from coderl_jax.rollout.models import check_vocabulary
+
+    if config.init:
+        return hf.shape_of(config.init)
+    shape = config.model if config.model.vocab_size else dataclasses.replace(config.model, vocab_size=documents.tokenizer.size)
+    check_vocabulary("--vocab-size", documents.tokenizer, shape)
+    return shape
+
+
+def _start(config: PretrainConfig, shape: ModelShape, tokenizer: Any) -> Any:
     """The model named by --init, or a new one for the tokenizer that the documents are written in."""
     import jax
 
     from coderl_jax.model.mesh import init_params, make_mesh
-    from coderl_jax.rollout.models import TextModel, check_same_tokenizer, check_vocabulary, load_model
+    from coderl_jax.rollout.models import TextModel, check_same_tokenizer, load_model
 
     if config.init:
         model = load_model(config.init, "actor")
         check_same_tokenizer(config.data, tokenizer, config.init, model.tokenizer)
         return model
-    shape = config.model if config.model.vocab_size else dataclasses.replace(config.model, vocab_size=tokenizer.size)
-    check_vocabulary("--vocab-size", tokenizer, shape)
     graphdef, params = init_params(shape, jax.random.key(config.seed), make_mesh(), kind="actor")
     return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
 

@@ -26,12 +26,16 @@ def train_repair(config: RepairConfig) -> None:
     from coderl_jax.files import open_output
     from coderl_jax.learner.steps import TextBatch, supervised_loss
     from coderl_jax.rollout.models import load_model
+    from train.estimate import announced
     from train.examples import repair_examples
     from train.fitting import fit_model
 
     problems = load_problems(config.problems)
     model = load_model(config.init, "actor")
     examples = repair_examples(problems, config.verdicts, model.tokenizer, config.lengths)
+    batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
+    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares):
+        return
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:
@@ -42,7 +46,7 @@ def train_repair(config: RepairConfig) -> None:
         output,
         model,
         supervised_loss(model.graphdef, config.optimizer.dropout),
-        BatchStream(examples, config.optimizer.batch_size, config.seed),
+        batches,
         functools.partial(TextBatch.of, lengths=config.lengths),
         jax.random.key(config.seed),
         evaluate_every=config.save_every,

@@ -38,6 +38,8 @@ def reinforce(config: RLConfig) -> None:
     if critic is not None:
         check_same_tokenizer("--critic", critic.tokenizer, "--init", actor.tokenizer)
         check_four_outcomes(config.critic, critic)
+    if _announced(config, problems, actor):
+        return
     inputs = {
         "problems": config.problems,
         "init": config.init,
@@ -51,6 +53,26 @@ def reinforce(config: RLConfig) -> None:
     with Judge(config.judging) as judge:
         progress = Loop(config, output.partial, problems, actor, critic, judge).run()
     output.finish({"best": dataclasses.asdict(progress)})
+
+
+def _announced(config: RLConfig, problems: list, actor: Any) -> bool:
+    """See `train.estimate.announced`; programs are taken to be as long as they may be."""
+    from coderl_jax.rollout.sampler import requests_for
+    from coderl_jax.sandbox import Judge
+    from train.estimate import announced, judging_seconds, sampling_cost
+
+    requests, _ = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1)
+    longest, sampled = (max(len(request.prompt) for request in requests), config.lengths.max_new_tokens), None
+    if config.estimate:
+        with Judge(config.judging) as judge:
+            seconds = judging_seconds(judge, problems, config.judging.workers)
+        programs = config.rounds * config.problems_per_round * (1 + config.sampling.num_samples)
+        sampled = sampling_cost(config.estimate, actor.shape, programs, config.sampling.rows_per_batch, *longest, seconds)
+    return announced(config.estimate, _optimizer(config), actor.shape, [(*longest, 1.0)], sampled=sampled)
+
+
+def _optimizer(config: RLConfig) -> Any:
+    return dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round)
 
 
 def check_four_outcomes(name: str, critic: Any) -> None:
@@ -96,9 +118,8 @@ class Loop:
             self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
         self.evaluate = validator(config.validation, self.sampler, judge, config.seed)[0] if config.validation.validation else None
 
-        optimizer_config = dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round)
-        optimizer = state.make_optimizer(optimizer_config)
-        self.schedule = state.learning_rate(optimizer_config)
+        optimizer = state.make_optimizer(_optimizer(config))
+        self.schedule = state.learning_rate(_optimizer(config))
         rl_loss = steps.rl_loss(
             actor.graphdef,
             critic.graphdef if critic else None,

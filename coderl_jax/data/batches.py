@@ -101,7 +101,10 @@ class Stream:
     Attributes:
       examples: of one pass over the data.
       batch_size: examples a batch.
+      shares: padded source and target tokens of each shape, and the share of the examples that have it.
     """
+
+    shares: list[tuple[int, int, float]]
 
     def __init__(self, examples: int, batch_size: int, seed: int):
         """At the beginning. Another stream must share all three to go on from this one's position."""
@@ -158,6 +161,8 @@ class BatchStream(Stream):
         self.shapes = _bucket_shapes(self._sizes, buckets)
         fits = (self._sizes[:, None, :] <= np.array(self.shapes)[None]).all(axis=-1)
         self._bucket = fits.argmax(axis=1)
+        dealt = np.bincount(self._bucket, minlength=len(self.shapes)) / len(examples)
+        self.shares = [(*shape, float(share)) for shape, share in zip(self.shapes, dealt, strict=True)]
         self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
 
     def __next__(self) -> Batch:

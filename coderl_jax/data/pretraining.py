@@ -119,7 +119,7 @@ class PretrainingStream(Stream):
         else:
             shape = (lengths.max_prompt_tokens, lengths.max_new_tokens)
             corrupt = lambda tokens, rng: next_tokens(tokens, shape, rng)  # noqa: E731
-        self.shape = shape
+        self.shape, self.shares = shape, [(*shape, 1.0)]
         rows = grain.MapDataset.source(windows).seed(seed).shuffle().repeat()[which::hosts]
         self._batches = rows.random_map(corrupt).batch(batch_size // hosts, batch_fn=self._batch)
         self._readers = readers

@@ -119,6 +119,21 @@ class Loaded:
     folder: pathlib.Path
 
 
+def shape_of(name: str) -> ModelShape:
+    """The shape of the model that a name stands for, by its config.json; no weights are read.
+
+    Raises:
+      UserError: see `resolve`; another architecture.
+    """
+    return _config(resolve(name))[0]
+
+
+def _config(folder: pathlib.Path) -> tuple[ModelShape, dict[str, Any]]:
+    place = folder / "config.json"
+    config = read_json(place)
+    return read_shape(config if isinstance(config, dict) else {}, str(place)), config
+
+
 def load(
     name: str,
     *,
@@ -141,9 +156,7 @@ def load(
         which predicts outcomes and not programs; an actor where a critic is wanted.
     """
     folder = resolve(name)
-    place = str(folder / "config.json")
-    config = read_json(place)
-    shape = read_shape(config if isinstance(config, dict) else {}, place)
+    shape, config = _config(folder)
     weights = open_weights(folder)
     has_head = HEAD_KEY in weights
     if kind == "actor" and has_head:
@@ -156,7 +169,7 @@ def load(
         graphdef, params = critic_from_actor(shape, params, fresh_head_key, dtype)
     classes = config.get("critic_classes", OUTCOMES) if has_head or kind == "critic" else None
     if classes not in (None, 2, OUTCOMES):
-        raise UserError(f"{place}: critic_classes: expected 2 or {OUTCOMES}, got {shown(classes)}; mend the file")
+        raise UserError(f"{folder / 'config.json'}: critic_classes: expected 2 or {OUTCOMES}, got {shown(classes)}; mend the file")
     return Loaded(shape, graphdef, params, has_head, classes, folder)
 
 

@@ -70,6 +70,8 @@ class PretrainConfig:
     """Seed of parameters, order, corruption and dropout."""
     save_every: int = 1000
     """Updates between two checkpoints."""
+    estimate: str | None = None
+    """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     measure_every: int = 1000
     """Updates between two measurements of the loss on the validation split."""
     measure_batches: int = 50
@@ -113,6 +115,8 @@ class FinetuneConfig:
     """Seed of parameters, order, dropout and validation programs."""
     save_every: int = 200
     """Updates between two checkpoints."""
+    estimate: str | None = None
+    """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     model: ModelShape = ModelShape()
     lengths: Lengths = Lengths()
     optimizer: Optimizer = Optimizer()
@@ -145,6 +149,8 @@ class CriticConfig:
     """Seed of the head's parameters, order and dropout."""
     save_every: int = 200
     """Updates between two checkpoints and measurements."""
+    estimate: str | None = None
+    """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
@@ -170,6 +176,8 @@ class RepairConfig:
     """Seed of order and dropout."""
     save_every: int = 200
     """Updates between two checkpoints."""
+    estimate: str | None = None
+    """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
@@ -211,6 +219,8 @@ class RLConfig:
     """Seed of order, programs and dropout."""
     save_every: int = 10
     """Rounds between two checkpoints."""
+    estimate: str | None = None
+    """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
     optimizer: Optimizer = Optimizer()
     sampling: Sampling = Sampling()
@@ -222,3 +232,4 @@ class RLConfig:
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every")
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "ce_weight", "negative_weight")
+        expect(self.optimizer.epochs is None, "epochs", "--rounds in RL", self.optimizer.epochs)

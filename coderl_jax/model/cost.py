@@ -1,0 +1,141 @@
+"""What a model costs by arithmetic: parameters, operations, memory, hours. No JAX: a laptop can ask about a pod.
+
+Operations are counted for matrix products (a multiplication and an addition each); all else is small beside them.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from coderl_jax.config import ModelShape
+from coderl_jax.files import UserError, shown
+
+_HEAD = 128  # inner width of the critic's head
+
+
+class Device(NamedTuple):
+    """An accelerator by its maker's data sheet.
+
+    Attributes:
+      flops: operations a second in bfloat16, dense.
+      bandwidth: bytes a second of its memory.
+      memory: bytes.
+    """
+
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+DEVICES = {
+    "a100": Device(312e12, 2.0e12, 80e9),
+    "h100": Device(989e12, 3.35e12, 80e9),
+    "h200": Device(989e12, 4.8e12, 141e9),
+    "v4": Device(275e12, 1.2e12, 32e9),
+    "v5e": Device(197e12, 0.82e12, 16e9),
+    "v5p": Device(459e12, 2.77e12, 95e9),
+    "v6e": Device(918e12, 1.64e12, 32e9),
+}
+UTILISATION = 0.4
+"""Share of a device's peak that training is assumed to reach; sampling is assumed to reach it of the memory's rate."""
+
+
+def device_named(name: str) -> tuple[Device, int]:
+    """Device and number of `h100`, `v5e:256` and the like.
+
+    Raises:
+      UserError: an unknown device, a number below 1.
+    """
+    kind, _, count = name.lower().partition(":")
+    if kind not in DEVICES or not (count or "1").isdigit() or int(count or 1) < 1:
+        raise UserError(f"--estimate: expected one of {', '.join(DEVICES)}, with :N for N of them, got {shown(name)}; change the flag")
+    return DEVICES[kind], int(count or 1)
+
+
+def parameters(shape: ModelShape, critic: bool = False) -> int:
+    """Numbers in a T5, or in one with a critic's head besides."""
+    d, inner = shape.d_model, shape.heads * shape.d_kv
+    attention, feed = 4 * d * inner, (3 if shape.gated else 2) * d * shape.d_ff
+    encoder = shape.encoder_layers * (attention + feed + 2 * d)
+    decoder = shape.decoder_layers * (2 * attention + feed + 3 * d)
+    embedding = shape.vocab_size * d * (1 if shape.tied else 2)
+    head = d * _HEAD + _HEAD + 4 * _HEAD + 4 if critic else 0
+    return embedding + encoder + decoder + 2 * d + 2 * shape.relative_buckets * shape.heads + head
+
+
+def forward_flops(shape: ModelShape, s: int, t: int) -> tuple[float, float]:
+    """Operations of one example with `s` prompt and `t` program tokens: in the layers, and in the output projection."""
+    d, inner = shape.d_model, shape.heads * shape.d_kv
+    feed = (3 if shape.gated else 2) * d * shape.d_ff
+    encoder = 2 * s * (4 * d * inner + feed) + 4 * s * s * inner
+    own = 2 * t * (4 * d * inner + feed) + 4 * t * t * inner
+    cross = 2 * t * 2 * d * inner + 2 * s * 2 * d * inner + 4 * t * s * inner
+    return float(shape.encoder_layers * encoder + shape.decoder_layers * (own + cross)), 2.0 * t * d * shape.vocab_size
+
+
+def training_flops(shape: ModelShape, s: int, t: int) -> float:
+    """Operations of an update, an example: backward is twice forward, and layers are computed again for it."""
+    layers, projection = forward_flops(shape, s, t)
+    return 4 * layers + 3 * projection
+
+
+class Memory(NamedTuple):
+    """Bytes on one device while training in float32.
+
+    Attributes:
+      state: parameters, gradient and the optimizer's two moments.
+      activations: what the backward pass keeps, and the widest layer's own.
+    """
+
+    state: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.state + self.activations
+
+
+def training_memory(shape: ModelShape, rows: int, s: int, t: int, shards: int = 1, critic: bool = False) -> Memory:
+    """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
+
+    Every layer's input is kept, one layer at a time is computed again (rematerialisation), and the logits exist three times over:
+    themselves, their softmax, their gradient. The compiler shares some of that: its own figures for CodeT5's shapes lie between a
+    fifth below and a sixteenth above this.
+    """
+    d, inner = shape.d_model, shape.heads * shape.d_kv
+    kept = shape.encoder_layers * s * d + shape.decoder_layers * t * d
+
+    def layer(length: int, seen: int) -> int:
+        return 4 * shape.heads * length * seen + 2 * length * (2 * shape.d_ff + 4 * inner + 4 * d)
+
+    widest = max(layer(s, s), layer(t, t) + layer(t, s))
+    logits = 3 * t * (4 if critic else shape.vocab_size)
+    return Memory(16.0 * parameters(shape, critic) / shards, 4.0 * rows * (kept + widest + logits))
+
+
+def decode_bytes(shape: ModelShape, rows: int, s: int, t: int) -> float:
+    """Bytes read for one token of each of `rows` programs: the decoder once, and each row's keys and values, half of the longest."""
+    inner = shape.heads * shape.d_kv
+    decoder = shape.decoder_layers * (8 * shape.d_model * inner + 2 * shape.d_model * shape.d_ff) + shape.vocab_size * shape.d_model
+    return 4.0 * (decoder + rows * shape.decoder_layers * 2 * inner * (s + t / 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run takes.
+
+    Attributes:
+      tokens: that are trained on, padding included.
+      flops: of all updates and sampled programs.
+      device_hours: on all devices together.
+      memory: of the fullest device.
+      programs: sampled and judged.
+      judge_seconds: of one process.
+    """
+
+    tokens: float
+    flops: float
+    device_hours: float
+    memory: Memory
+    programs: int = 0
+    judge_seconds: float = 0.0

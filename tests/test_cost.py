@@ -1,0 +1,58 @@
+"""Costs by arithmetic, against what is counted and what the compiler says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coderl_jax.config import ModelShape
+from coderl_jax.files import UserError
+from coderl_jax.learner.state import make_gradient
+from coderl_jax.learner.steps import TextBatch, supervised_loss
+from coderl_jax.model import cost
+from coderl_jax.model.mesh import abstract_params
+
+SMALL = ModelShape(d_model=512, d_kv=64, d_ff=2048, encoder_layers=6, decoder_layers=6, heads=8, vocab_size=32100)
+ODD = ModelShape(d_model=48, d_kv=8, d_ff=96, encoder_layers=3, decoder_layers=2, heads=4, vocab_size=300, gated=True, tied=False)
+
+
+@pytest.mark.parametrize("shape", [SMALL, ODD])
+@pytest.mark.parametrize("kind", ["actor", "critic"])
+def test_parameters_are_those_of_the_model(shape, kind):
+    _, params = abstract_params(shape, kind)
+    assert cost.parameters(shape, kind == "critic") == sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def test_operations_are_those_of_the_matrix_products_by_hand():
+    shape = ModelShape(d_model=2, d_kv=3, d_ff=5, encoder_layers=1, decoder_layers=1, heads=1, vocab_size=7)
+    s, t = 11, 13
+    encoder = 4 * (2 * s * 2 * 3) + 2 * (2 * s * s * 3) + 2 * (2 * s * 2 * 5)  # q k v o; scores, sums; up, down
+    own = 4 * (2 * t * 2 * 3) + 2 * (2 * t * t * 3) + 2 * (2 * t * 2 * 5)
+    cross = 2 * (2 * t * 2 * 3) + 2 * (2 * s * 2 * 3) + 2 * (2 * t * s * 3)
+    assert cost.forward_flops(shape, s, t) == (encoder + own + cross, 2 * t * 2 * 7)
+    assert cost.training_flops(shape, s, t) == 4 * (encoder + own + cross) + 3 * 2 * t * 2 * 7
+
+
+def test_memory_is_near_the_compilers_figure():
+    rows, s, t = 8, 304, 160
+    graphdef, params = abstract_params(SMALL, "actor")
+    ids, mask = (lambda n: jax.ShapeDtypeStruct((rows, n), jnp.int32)), (lambda n: jax.ShapeDtypeStruct((rows, n), bool))
+    batch = TextBatch(ids(s), mask(s), ids(t), mask(t))
+    compiled = make_gradient(supervised_loss(graphdef, 0.1)).lower(params, batch, jax.eval_shape(lambda: jax.random.key(0))).compile()
+    said = compiled.memory_analysis().temp_size_in_bytes
+    assert 0.8 * said < cost.training_memory(SMALL, rows, s, t).activations < 1.5 * said
+
+
+def test_memory_is_shared_among_the_devices_that_share_parameters_and_rows():
+    one, eight = cost.training_memory(SMALL, 64, 100, 100), cost.training_memory(SMALL, 8, 100, 100, shards=8)
+    assert eight.state == one.state / 8
+    assert eight.activations == one.activations / 8
+    assert one.state == 16 * cost.parameters(SMALL)
+
+
+def test_a_device_has_a_name_and_a_number():
+    assert cost.device_named("v5e:256") == (cost.DEVICES["v5e"], 256)
+    assert cost.device_named("H100") == (cost.DEVICES["h100"], 1)
+    for name in ("h101", "h100:0", "h100:x", "", "h100:-1"):
+        with pytest.raises(UserError, match="--estimate: expected one of a100, .*; change the flag"):
+            cost.device_named(name)

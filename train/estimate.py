@@ -1,0 +1,114 @@
+"""What a run will cost, said before it begins: tokens, operations, memory, device hours, judge seconds."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from coderl_jax.config import ModelShape, Optimizer
+from coderl_jax.files import UserError
+from coderl_jax.model import cost
+
+
+def announced(
+    estimate: str | None,
+    optimizer: Optimizer,
+    shape: ModelShape,
+    shares: Sequence[tuple[int, int, float]],
+    *,
+    critic: bool = False,
+    sampled: cost.Cost | None = None,
+) -> bool:
+    """Check that training fits the memory here; where an estimate was asked for, print it instead and say True: the run stops.
+
+    Args:
+      estimate: the device of `--estimate`.
+      optimizer: its steps are known (`Optimizer.over`).
+      shape: the model's.
+      shares: shapes of the batches, see `data.batches.Stream`.
+      critic: the model is one.
+      sampled: what sampling and judging cost besides, in RL.
+
+    Raises:
+      UserError: the batch does not fit the memory of the device here, an unknown device.
+    """
+    device, count = cost.device_named(estimate) if estimate else (None, 1)
+    longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
+    memory = cost.training_memory(shape, math.ceil(optimizer.batch_size / count), *longest, count, critic)
+    if device is None:
+        _check_fits(memory, optimizer.batch_size)
+        return False
+    examples = optimizer.steps * optimizer.batch_size
+    flops = examples * sum(share * cost.training_flops(shape, s, t) for s, t, share in shares)
+    tokens = examples * sum(share * (s + t) for s, t, share in shares)
+    hours = flops / (device.flops * cost.UTILISATION) / 3600
+    whole = cost.Cost(tokens, flops, hours, memory)
+    if sampled is not None:
+        programs, judging = sampled.programs, sampled.judge_seconds
+        flops, hours = flops + sampled.flops, hours + sampled.device_hours
+        whole = cost.Cost(tokens, flops, hours, memory, programs, judging)
+    print("\n".join(lines(str(estimate), whole, device, count, optimizer.steps, cost.parameters(shape, critic))))
+    return True
+
+
+def lines(name: str, whole: cost.Cost, device: cost.Device, count: int, steps: int, parameters: int) -> Sequence[str]:
+    """The estimate for reading."""
+    room = "fits" if whole.memory.total <= device.memory else "does NOT fit"
+    found = [
+        f"{steps:,} updates of {parameters / 1e6:,.1f} M parameters, {whole.tokens / 1e6:,.1f} M tokens with padding",
+        f"operations    {whole.flops:.3g}",
+        f"memory        {whole.memory.total / 1e9:,.1f} GB a device: parameters, gradient and moments {whole.memory.state / 1e9:,.1f}, "
+        f"activations {whole.memory.activations / 1e9:,.1f}; {room} {device.memory / 1e9:.0f} GB",
+        f"device hours  {whole.device_hours:,.2f} on {name}, {whole.device_hours / count:,.2f} h by the clock, "
+        f"at {cost.UTILISATION:.0%} of the peak",
+    ]
+    if whole.programs:
+        found.append(f"programs      {whole.programs:,} sampled and judged, {whole.judge_seconds:,.0f} s of judging on one process")
+    return found
+
+
+def sampling_cost(name: str, shape: ModelShape, programs: int, rows: int, s: int, t: int, judge_seconds: float) -> cost.Cost:
+    """Cost of drawing `programs` of up to `t` tokens, `rows` at a time and device, and of judging each for `judge_seconds`."""
+    device, _ = cost.device_named(name)
+    steps = math.ceil(programs / rows) * t
+    flops = programs * sum(cost.forward_flops(shape, s, t))
+    seconds = max(steps * cost.decode_bytes(shape, rows, s, t) / device.bandwidth, flops / device.flops) / cost.UTILISATION
+    return cost.Cost(0, flops, seconds / 3600, cost.Memory(0, 0), programs, programs * judge_seconds)
+
+
+def judging_seconds(judge: Any, problems: Sequence[Any], workers: int, most: int = 8) -> float:
+    """Seconds of one process a program, measured: the first problems' own solutions, or programs that do nothing, under their tests."""
+    import time
+
+    chosen = problems[:most]
+    judge.submit("pass\n", chosen[0].hidden_tests).result()  # processes are up
+    began = time.perf_counter()
+    running = [judge.submit(p.solutions[0] if p.solutions else f"pass  # {i}\n", p.hidden_tests) for i, p in enumerate(chosen)]
+    for verdict in running:
+        verdict.result()
+    return (time.perf_counter() - began) * min(workers, len(chosen)) / len(chosen)
+
+
+def _check_fits(memory: cost.Memory, batch_size: int) -> None:
+    import jax
+
+    limit = _memory_here(jax.local_devices()[0])
+    if limit is None or memory.total <= limit:
+        return
+    state, activations = memory.state / 1e9, memory.activations / 1e9
+    raise UserError(
+        f"--batch-size: expected a batch and a model that fit the {limit / 1e9:.1f} GB of this device, got {batch_size}, which takes about "
+        f"{state + activations:.1f} GB ({state:.1f} for parameters, gradient and moments, {activations:.1f} for activations); lower it"
+    )
+
+
+def _memory_here(device: Any) -> float | None:
+    """Bytes of a device's memory, of a CPU's all there is; None where nobody says."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats:
+        return stats.get("bytes_limit")
+    if device.platform != "cpu" or sys.platform != "linux":
+        return None
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
