@@ -37,7 +37,7 @@ def prepare(config: PrepareConfig) -> None:
         kind, rows = "examples", _examples(config, tokenizer)
     else:
         kind, rows = "documents", _documents(config, tokenizer, reasons, found)
-    written = write_prepared(output.partial, kind, rows, tokenizer)
+    written = write_prepared(output.partial, kind, rows, tokenizer, validated=kind == "documents" and config.validation_share > 0)
     if found:
         write_jsonl(output.partial / "contaminated.jsonl", map(dataclasses.asdict, found))
     output.finish(

@@ -33,7 +33,7 @@ _FLAG = {"documents": "corpus", "examples": "problems"}
 
 
 def write_prepared(
-    folder: pathlib.Path, kind: str, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer
+    folder: pathlib.Path, kind: str, rows: Iterable[tuple[str, dict[str, Any]]], tokenizer: Tokenizer, validated: bool = False
 ) -> dict[str, tuple[int, int]]:
     """Write a prepared folder's data.
 
@@ -42,12 +42,13 @@ def write_prepared(
       kind: a key of `TOKENS`.
       rows: (split, record) with split train or validation; streamed, but for the validation records.
       tokenizer: whose ids the records hold.
+      validated: there is to be a validation split.
 
     Returns:
-      Split -> records and tokens written. A split without records is not there.
+      Split -> records and tokens written.
 
     Raises:
-      UserError: no record for train.
+      UserError: a split would be without a record.
     """
     import tensorflow_datasets as tfds
 
@@ -58,22 +59,29 @@ def write_prepared(
         return row | {name: np.array(row[name], ids) for name in TOKENS[kind]}
 
     def first_split() -> Iterator[tuple[int, dict[str, Any]]]:
-        number = 0
+        """Records to train on; where chance set none apart for validation, the first one is."""
+        number, first = 0, None
         for split, row in rows:
-            if split == "train":
+            if split != "train":
+                later.append(as_arrays(row))
+            elif validated and first is None:
+                first = as_arrays(row)
+            else:
                 yield number, as_arrays(row)
                 number += 1
-            else:
-                later.append(as_arrays(row))
-        if number == 0:
-            raise UserError(
-                f"{folder.name.removesuffix('.partial')}: records: expected one or more to train on, got none; see what was left out"
-            )
+        if first is not None and (later or number == 0):
+            yield number, first
+            number += 1
+        elif first is not None:
+            later.append(first)
+        if number == 0 or (validated and not later):
+            least = "two records" if validated else "one record"
+            raise UserError(f"{_final(folder)}: records: expected {least} or more, got {number}; see what was left out")
 
     fields = {name: tfds.features.Text() for name in TEXTS[kind]}
     fields |= {name: tfds.features.Tensor(shape=(None,), dtype=ids, encoding=tfds.features.Encoding.BYTES) for name in TOKENS[kind]}
 
-    class Builder(tfds.core.GeneratorBasedBuilder):
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         name = kind
         VERSION = tfds.core.Version(globals()["VERSION"])
         pkg_dir_path = folder
@@ -83,7 +91,7 @@ def write_prepared(
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(fields))
 
         def _split_generators(self, _: Any) -> dict[str, Iterator]:
-            return {"train": first_split(), "validation": enumerate(later)}
+            return {"train": first_split()} | ({"validation": enumerate(later)} if validated else {})
 
         def _generate_examples(self) -> Iterator:
             raise NotImplementedError
@@ -95,11 +103,14 @@ def write_prepared(
     with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloads
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     remove(folder / "downloads")
-    splits = [split for split, info in builder.info.splits.items() if info.num_examples]
-    lengths = {split: _lengths(open_tfds(str(folder / kind / VERSION), split, str(folder)), TOKENS[kind]) for split in splits}
+    lengths = {split: _lengths(open_tfds(str(folder / kind / VERSION), split, str(folder)), TOKENS[kind]) for split in builder.info.splits}
     with replacing(folder / "lengths.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, **lengths)
     return {split: (len(sizes), int(sizes.sum())) for split, sizes in lengths.items()}
+
+
+def _final(folder: pathlib.Path) -> str:
+    return str(folder).removesuffix(".partial")
 
 
 def _lengths(rows: Any, fields: tuple[str, ...]) -> Int64[np.ndarray, "n fields"]:
@@ -131,9 +142,15 @@ def open_tfds(path: str, split: str, source: str) -> Any:
         if split not in builder.info.splits:
             raise UserError(f"{source}: split: expected {' or '.join(sorted(builder.info.splits))}, got {shown(split)}; add #SPLIT")
         return builder.as_data_source(split=split)
-    except (ValueError, OSError, NotImplementedError, RuntimeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{source}: data set: expected readable array_record files, got {shown(why, 120)}; prepare it again") from None
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  damaged JSON, missing files, another format: the library has an exception for each
+        raise _unreadable(source, error) from None
+
+
+def _unreadable(source: str, error: Exception) -> UserError:
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(f"{source}: data set: expected readable array_record files, got {shown(why, 120)}; prepare it again")
 
 
 def splits(folder: str) -> list[str]:
@@ -171,7 +188,7 @@ class Prepared:
         with np.load(place / "lengths.npz") as lengths:
             self.lengths: Int64[np.ndarray, "n fields"] = lengths[split]
         self._rows = open_tfds(str(place / kind), split, folder)
-        self._fields = TOKENS[kind]
+        self._folder, self._fields = folder, TOKENS[kind]
         self.tokenizer = load_tokenizer(place / "tokenizer")
         if len(self._rows) != len(self.lengths):
             raise UserError(
@@ -183,7 +200,10 @@ class Prepared:
 
     def ids(self, number: int) -> tuple[Int32[np.ndarray, " n"], ...]:
         """The ids of a record, field by field."""
-        row = self._rows[int(number)]
+        try:
+            row = self._rows[int(number)]
+        except RuntimeError as error:
+            raise _unreadable(self._folder, error) from None
         return tuple(row[field].astype(np.int32) for field in self._fields)
 
 

@@ -18,6 +18,7 @@ from coderl_jax.data.spans import masked_spans, next_tokens, span_shape
 from coderl_jax.data.tokenizer import EOS
 from coderl_jax.files import UserError
 
+_EPOCHS = 1_000_000  # grain's own endless repetition overflows when it is cut
 Objective = Literal["spans", "next-tokens"]
 
 
@@ -120,8 +121,8 @@ class PretrainingStream(Stream):
             shape = (lengths.max_prompt_tokens, lengths.max_new_tokens)
             corrupt = lambda tokens, rng: next_tokens(tokens, shape, rng)  # noqa: E731
         self.shape, self.shares = shape, [(*shape, 1.0)]
-        rows = grain.MapDataset.source(windows).seed(seed).shuffle().repeat()[which::hosts]
-        self._batches = rows.random_map(corrupt).batch(batch_size // hosts, batch_fn=self._batch)
+        rows = grain.MapDataset.source(windows).seed(seed).shuffle().repeat(_EPOCHS).random_map(corrupt)[which::hosts]
+        self._batches = rows.batch(batch_size // hosts, batch_fn=self._batch)
         self._readers = readers
         self._iterator: Any = None
 
