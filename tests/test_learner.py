@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_shape_is_one_line(tmp_path):
     checkpoints.close()
 
 
-def run_fit(folder, stop_at=None, by=signal.SIGTERM, evaluate=None, choose=None, kept=None):
+def run_fit(folder, stop_at=None, by=signal.SIGTERM, evaluate=None, choose=None, kept=None, patience=0):
     update = make_update(squares, make_optimizer(CONFIG))
     count = 0
 
@@ -157,6 +157,7 @@ def run_fit(folder, stop_at=None, by=signal.SIGTERM, evaluate=None, choose=None,
         evaluate_every=10,
         evaluate=evaluate,
         choose=choose,
+        patience=patience,
         keep=[].append if kept is None else kept.append,
     )
     return fit(start(), update, stream(), to_device, jax.random.key(1), plan, learning_rate(CONFIG))
@@ -178,6 +179,21 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(tmp_path, stop_at, by):
     run_fit(tmp_path / "b", kept=pieces)
     np.testing.assert_array_equal(whole[-1]["w"], pieces[-1]["w"])
     assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]
+
+
+@pytest.mark.parametrize("stop_at", [None, 27])
+def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_path, stop_at):
+    scores, kept = {10: 0.5, 20: 0.4, 30: 0.5, 40: 0.9}, []
+    at = iter(scores)
+    settings = {"evaluate": lambda params: {"score": scores[next(at)]}, "choose": "score", "patience": 2, "kept": kept}
+    if stop_at:
+        with pytest.raises(Preempted):
+            run_fit(tmp_path, stop_at=stop_at, **settings)
+    assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 10}
+    assert len(kept) == 1
+    assert rows(tmp_path)[-1]["step"] == 30
+    assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 10}, "the same command again does no more"
+    assert next(at) == 40
 
 
 def test_the_parameters_that_validate_best_are_kept(tmp_path):

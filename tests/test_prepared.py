@@ -60,9 +60,31 @@ def test_tensorflow_datasets_and_grain_read_it(folder):
         np.testing.assert_array_equal(theirs[number], ours.ids(number)[0])
 
 
-def test_data_that_others_prepared_is_a_corpus(folder):
-    from coderl_jax.data.corpus import read_corpus
+def test_data_that_others_prepared_is_a_corpus(folder, tmp_path):
+    import tensorflow_datasets as tfds
 
+    from coderl_jax.data.corpus import Document, read_corpus
+
+    class Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("3.2.1")
+        pkg_dir_path = tmp_path
+        url_infos = None
+
+        def _info(self):
+            features = {"content": tfds.features.Text(), "license": tfds.features.Text(), "size": tfds.features.Scalar(np.int64)}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, _):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            yield from ((i, {"content": f"x = {i}\r\n", "license": "MIT", "size": i}) for i in range(5))
+
+    Theirs(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+    found = list(read_corpus(f"tfds:{tmp_path}/theirs#train", (".py",), 1000))
+    assert sorted(document.text for document in found) == [f"x = {i}\n" for i in range(5)]
+    assert {document.licences for document in found} == {("mit",)}
+    assert all(isinstance(document, Document) for document in found)
     with pytest.raises(UserError, match="text: expected a field content, .*, got \\['licence', 'name', 'tokens'\\]"):
         next(iter(read_corpus(f"tfds:{folder}#train", (".py",), 1000)))
 

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def prepare(config: PrepareConfig) -> None:
     """Write the prepared folder, and say what it holds and what was left out."""
     from coderl_jax.data.prepared import write_prepared
-    from coderl_jax.files import open_output, write_jsonl
+    from coderl_jax.files import UserError, open_output, remove, write_jsonl
 
     names = {f"corpus {i}": name for i, name in enumerate(config.corpus)} | {f"exclude {i}": n for i, n in enumerate(config.filter.exclude)}
     inputs = {"problems": config.problems or "none", "tokenizer": config.tokenizer or "trained", **names}
@@ -32,17 +32,19 @@ def prepare(config: PrepareConfig) -> None:
         return
     reasons: Counter = Counter()
     found: list = []
-    tokenizer = _tokenizer(config)
-    if config.problems:
-        kind, rows = "examples", _examples(config, tokenizer)
-    else:
-        kind, rows = "documents", _documents(config, tokenizer, reasons, found)
-    written = write_prepared(output.partial, kind, rows, tokenizer, validated=kind == "documents" and config.validation_share > 0)
+    kind = "examples" if config.problems else "documents"
+    try:
+        tokenizer = _tokenizer(config)
+        rows = _examples(config, tokenizer) if config.problems else _documents(config, tokenizer, reasons, found)
+        validated = not config.problems and config.validation_share > 0
+        written = write_prepared(output.partial, kind, rows, tokenizer, validated)
+    except UserError:
+        remove(output.partial)  # half a corpus is of no use: the next attempt begins anew
+        raise
     if found:
         write_jsonl(output.partial / "contaminated.jsonl", map(dataclasses.asdict, found))
-    output.finish(
-        {"written": {split: {kind: n, "tokens": t} for split, (n, t) in written.items()}, "left_out": dict(reasons.most_common())}
-    )
+    counts = {split: {kind: number, "tokens": tokens} for split, (number, tokens) in written.items()}
+    output.finish({"written": counts, "left_out": dict(reasons.most_common())})
     for split, (number, tokens) in written.items():
         print(f"{split}: {number:,} {kind}, {tokens:,} tokens")
     for why, number in reasons.most_common():

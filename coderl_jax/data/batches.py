@@ -115,6 +115,9 @@ class Stream:
     def __iter__(self) -> Iterator[Batch]:
         return self
 
+    def __next__(self) -> Batch:
+        raise NotImplementedError
+
     @property
     def epoch(self) -> float:
         """Passes over the examples so far, as a fraction."""
@@ -169,7 +172,7 @@ class BatchStream(Stream):
         bucket, index = self._planned(self._next)
         self._next += 1
         length_s, length_t = self.shapes[bucket]
-        examples = [self._examples[i] for i in index]
+        examples = [self._examples[i] for i in index.tolist()]
         source, source_mask = pad_to([example.source for example in examples], length_s)
         target, target_mask = pad_to([example.target for example in examples], length_t)
         return Batch(source, source_mask, target, target_mask, index.astype(np.int32))

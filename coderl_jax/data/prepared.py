@@ -13,7 +13,7 @@ TFDS has shuffled the records by their keys, so their order is random and always
 import contextlib
 import io
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -207,7 +207,7 @@ class Prepared:
         return tuple(row[field].astype(np.int32) for field in self._fields)
 
 
-class PreparedExamples(Prepared):
+class PreparedExamples(Prepared, Sequence[Example]):
     """Pairs for fine-tuning, in place of a list of `Example`."""
 
     def __init__(self, folder: str, split: str):

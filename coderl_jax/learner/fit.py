@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from coderl_jax.cli import Preempted
 from coderl_jax.config import Tracking
-from coderl_jax.data.batches import Batch, BatchStream
+from coderl_jax.data.batches import Batch, Stream
 from coderl_jax.learner.checkpoint import Checkpoints, stop_on_signal
 from coderl_jax.learner.state import TrainState
 from coderl_jax.learner.trackers import RunLog
@@ -49,7 +49,7 @@ class Fit:
 def fit(
     state: TrainState,
     update: Callable,
-    batches: BatchStream,
+    batches: Stream,
     to_device: Callable[[Batch], Any],
     key: Any,
     plan: Fit,
@@ -60,7 +60,7 @@ def fit(
     Args:
       state: the state before the first update; a checkpoint in the folder takes its place.
       update: see `learner.state.make_update`.
-      batches: the data's stream: `next`, `state()`, `restore(position)` (data.batches.BatchStream).
+      batches: the data's stream: `next`, `state()`, `restore(position)` (data.batches.Stream).
       to_device: makes of a batch what `update` reads.
       key: seeds dropout.
       plan: see `Fit`.
