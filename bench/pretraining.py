@@ -49,7 +49,10 @@ def bench(config: PretrainingBenchConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = config.data or prepared_library(pathlib.Path(folder))
         documents = Prepared(data, "documents", "train")
-        lines = [f"{len(documents):,} documents, {int(documents.lengths.sum()):,} tokens; windows of {LENGTH} tokens, batches of {BATCH}", ""]
+        lines = [
+            f"{len(documents):,} documents, {int(documents.lengths.sum()):,} tokens; windows of {LENGTH} tokens, batches of {BATCH}",
+            "",
+        ]
         peer = peers_rate(documents, data, config.seconds)
         lines.append(f"{'transformers, single tokens masked':<44}{peer:>12,.0f} tokens/s")
         for objective, readers in itertools.product(("spans", "next-tokens"), (0, 1, 2)):

@@ -1,0 +1,244 @@
+"""A model from nothing to solved MBPP problems: pretraining, warm start, critics, RL, critical sampling, all on real data.
+
+    python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size laptop    # hours on 2 cores
+    python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu       # half an hour
+
+The corpus is the Python of packages from PyPI, without whatever holds solutions or tests of MBPP's test split. Each stage is a command
+that is printed before it runs; interrupted, the same command goes on. What is chosen is chosen on MBPP's validation split; its test
+split (11 to 510) is read at the end only, by every row alike: 80 programs a problem, refined and repaired ones counted. MBPP shows its
+tests in the statement, so critical sampling runs the very tests that decide, as in the paper.
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Sequence
+from typing import Literal
+
+from bench.demo import Clock, header
+from coderl_jax import cli
+from coderl_jax.data.problems import load_problems, save_problems
+from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
+from coderl_jax.report import aligned, interval_text
+
+PACKAGES = (
+    "numpy scipy sympy django networkx pandas scikit-learn matplotlib sqlalchemy sphinx twisted nltk".split()
+)  # of one version each: what pip finds is written to packages.txt
+SAMPLES = 80
+LENGTHS = "--max-prompt-tokens 448 --max-new-tokens 256"
+DRAW = f"{LENGTHS} --temperature 0.8 --top-p 0.95"
+EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
+SAFE = "--time-limit 2 --cache OUT/verdicts"
+VALIDATE = "--validation mbpp:MBPP#validation --validation-samples 8 --validation-temperature 0.8"
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What of the work is done.
+
+    Attributes:
+      shape: flags of the model's shape.
+      vocabulary: entries of the tokenizer.
+      documents: of the corpus at most, or None.
+      spans: updates of masked span prediction.
+      following: updates of next-token prediction.
+      batch: windows an update of both.
+      warm: updates of the warm start, 32 solutions each.
+      helpers: updates of critics and repair model, 16 programs each.
+      rounds: rounds of RL, 48 problems each.
+      samples: programs a test problem.
+      problems: of the test split at most, or None.
+    """
+
+    shape: str
+    vocabulary: int
+    documents: int | None
+    spans: int
+    following: int
+    batch: int
+    warm: int
+    helpers: int
+    rounds: int
+    samples: int
+    problems: int | None
+
+
+SIZES = {
+    "quick": Size(
+        shape="--d-model 64 --d-kv 16 --d-ff 128 --heads 4", vocabulary=2000, documents=200, spans=20, following=20, batch=4,
+        warm=20, helpers=10, rounds=2, samples=8, problems=12,
+    ),
+    "laptop": Size(
+        shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=8000, documents=None,
+        spans=3000, following=5000, batch=16, warm=3000, helpers=400, rounds=40, samples=SAMPLES, problems=None,
+    ),
+    "gpu": Size(
+        shape="--d-model 512 --d-kv 64 --d-ff 2048 --heads 8 --encoder-layers 6 --decoder-layers 6", vocabulary=16000, documents=None,
+        spans=4000, following=6000, batch=64, warm=2000, helpers=400, rounds=40, samples=SAMPLES, problems=None,
+    ),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScratchConfig:
+    """Train a model from nothing on real data, and measure it on MBPP."""
+
+    mbpp: str
+    """MBPP's file."""
+    practice: str
+    """JSON lines of problems with tests and solutions, such as LeetCodeDataset's: taught and practised beside MBPP's train split."""
+    out: str = "runs/scratch"
+    """Folder of everything; table.txt is in it."""
+    size: Literal["quick", "laptop", "gpu"] = "laptop"
+    """quick: minutes, shows that it runs; laptop: hours on 2 cores; gpu: CodeT5-small's shape."""
+    sources: str | None = None
+    """Folder of Python files to pretrain on; none: packages are fetched from PyPI."""
+    unconfined: bool = False
+    """Run programs without confinement, on a throw-away machine whose kernel offers none; manifests say so."""
+
+    def __post_init__(self):
+        for name in (self.mbpp, self.practice):
+            existing(name, "data")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(ScratchConfig, scratch, argv)
+
+
+def scratch(config: ScratchConfig) -> None:
+    """Run every stage, print the table and where the time went."""
+    out, size = pathlib.Path(config.out), SIZES[config.size]
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.parent / ".jax_cache"))
+    clock = Clock(out / "timing.json")
+    sources = pathlib.Path(config.sources) if config.sources else fetched(out / "sources")
+    if not (out / "problems.jsonl").exists():
+        save_problems(out / "problems.jsonl", [*load_problems(f"mbpp:{config.mbpp}#train"), *load_problems(f"jsonl:{config.practice}")])
+    for name, commands in stages(size, sources).items():
+        clock.stage(name, [_filled(command, config) for command in commands], out)
+    for title, commands in rows(size).values():
+        clock.stage(f"test: {title}", [_filled(command, config) for command in commands], out)
+    clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
+    table = "\n".join([header(config), result(out, size), clock.table()])
+    write_text(out / "table.txt", table)
+    print(table)
+
+
+def _filled(command: str, config: ScratchConfig) -> str:
+    command = command.replace("MBPP", config.mbpp)
+    judges = any(f" {flag} " in f"{command} " for flag in ("--time-limit", "--cache"))
+    return command + (" --unconfined" if config.unconfined and judges else "")
+
+
+def fetched(folder: pathlib.Path) -> pathlib.Path:
+    """The Python files of the packages and of Python itself, below `folder`, which is made once."""
+    if folder.exists():
+        return folder
+    partial = folder.with_name("sources.partial")
+    wheels = folder.with_name("wheels")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), *PACKAGES]
+    if subprocess.run(command, check=False).returncode:
+        raise UserError("sources: expected packages from PyPI, got none; name a folder of Python files with --sources")
+    for wheel in sorted(wheels.iterdir()):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(partial, [name for name in archive.namelist() if name.endswith(".py")])
+    (partial / "python").symlink_to(sysconfig.get_paths()["stdlib"])
+    write_text(folder.with_name("packages.txt"), "".join(f"{wheel.name}\n" for wheel in sorted(wheels.iterdir())))
+    partial.rename(folder)
+    return folder
+
+
+def stages(size: Size, sources: pathlib.Path) -> dict[str, list[str]]:
+    """Title -> commands of everything before the test."""
+    limit = f"--limit {size.documents}" if size.documents else ""
+    adam = "--decay-power 1 --beta2 0.98 --dropout 0"
+    fit = f"--batch-size {size.batch} --warmup-steps {max(1, size.spans // 20)} {adam} --learning-rate 2e-3 --end-learning-rate 1e-4"
+    pretrain = f"train.pretrain --data OUT/prepared {fit} --save-every 500 --measure-every 500"
+    learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
+        --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --save-every {size.helpers}"""
+    schedule = f"--batch-size 32 --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam}"
+    few = "--limit 24" if size.problems else ""
+    return {
+        "corpus": [
+            f"""train.prepare --corpus files:{sources} --exclude mbpp:MBPP#test {limit} --tokenizer-size {size.vocabulary}
+                --tokenizer-documents 2000 --out OUT/prepared"""
+        ],
+        "masked spans": [f"{pretrain} --objective spans --sequence-length 512 {size.shape} --steps {size.spans} --out OUT/spans"],
+        "next tokens": [
+            f"""{pretrain} --objective next-tokens --init OUT/spans {LENGTHS} --sequence-length 384 --steps {size.following}
+                --out OUT/next"""
+        ],
+        "warm start": [
+            f"""train.finetune --problems jsonl:OUT/problems.jsonl --init OUT/next {LENGTHS} {SAFE} --batch-size 32 --steps {size.warm}
+                --learning-rate 5e-4 --end-learning-rate 2e-5 --warmup-steps 50 {adam} {VALIDATE}
+                --validate-every {max(1, size.warm // 6)} {"--validation-limit 8" if size.problems else ""} --out OUT/warm"""
+        ],
+        "programs to learn from": [
+            f"""sample.generate --actor OUT/warm --problems jsonl:OUT/problems.jsonl {few} --num-samples 8 {EXPLORE}
+                --out OUT/learn/programs.jsonl""",
+            f"sample.judge --problems jsonl:OUT/problems.jsonl --programs OUT/learn/programs.jsonl {SAFE} --out OUT/learn/verdicts.jsonl",
+        ],
+        "critics and repair model": [
+            f"train.critic {learn} --out OUT/critic",
+            f"train.critic {learn} --classes 2 --out OUT/binary",
+            f"train.repair {learn} --out OUT/repair",
+        ],
+        "RL": [
+            f"""train.rl --problems jsonl:OUT/problems.jsonl {few} --supervised jsonl:OUT/problems.jsonl --init OUT/warm --critic OUT/critic
+                {EXPLORE} --num-samples 8 {SAFE} --rounds {size.rounds} --problems-per-round 48 --updates-per-round 4
+                --negative-weight 0.25 --ce-weight 0.1 {schedule} {VALIDATE} {"--validation-limit 8" if size.problems else ""}
+                --validate-every {max(1, size.rounds // 5)} --out OUT/rl"""
+        ],
+    }
+
+
+def rows(size: Size) -> dict[str, tuple[str, list[str]]]:
+    """Row -> its title and commands; all draw the same number of programs."""
+    limit = f"--limit {size.problems}" if size.problems else ""
+    found = {}
+    for name, title in (("warm", "warm start"), ("rl", "RL")):
+        for critical in (False, True):
+            row = f"{name}_critical" if critical else name
+            helped = f"sample.critical --critic OUT/binary --rank-critic OUT/critic --repair OUT/repair {SAFE}"
+            command = helped if critical else "sample.generate"
+            against = {"warm_critical": "warm", "rl": "warm", "rl_critical": "rl"}.get(row)
+            compared = f"--against OUT/test/{against}.report.json" if against else ""
+            ks = " ".join(str(k) for k in (1, 10, SAMPLES) if k <= size.samples)
+            found[row] = (
+                title + (", critical sampling" if critical else ""),
+                [
+                    f"""{command} --actor OUT/{name} --problems mbpp:MBPP#test {limit} --num-samples {size.samples} {DRAW} --seed 1
+                        --out OUT/test/{row}.programs.jsonl""",
+                    f"""sample.evaluate --problems mbpp:MBPP#test {limit} --programs OUT/test/{row}.programs.jsonl {SAFE} --k {ks} --n 1
+                        {compared} --out OUT/test/{row}.report.json""",
+                ],
+            )
+    return found
+
+
+def result(out: pathlib.Path, size: Size) -> str:
+    """The table: a line a row, then the paired differences, then how the losses of the stages went."""
+    ks = [str(k) for k in (1, 10, SAMPLES) if k <= size.samples]
+    metrics = [("pass@k", k) for k in ks] + [("n@k", f"1@{ks[-1]}")]
+    names = [f"pass@{k}" if group == "pass@k" else k for group, k in metrics]
+    reports = {row: (title, read_json(out / "test" / f"{row}.report.json")) for row, (title, _) in rows(size).items()}
+    lines = [["", *names]]
+    for title, report in reports.values():
+        lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), ".1f") for g, k in metrics)])
+    problems = next(iter(reports.values()))[1]["counts"]["problems"]
+    counted = f"MBPP test, {problems} problems, {size.samples} programs each, percent with 95% intervals"
+    told = [counted, "", *aligned(lines), "", "losses over each stage"]
+    logged = {"spans": "validation_loss", "next": "validation_loss", "warm": "loss", "critic": "loss", "binary": "loss", "repair": "loss"}
+    for stage, field in logged.items():
+        values = [row[field] for _, row in read_jsonl(out / stage / "metrics.jsonl") if field in row]
+        chosen = [values[round(i * (len(values) - 1) / 7)] for i in range(8)] if len(values) > 8 else values
+        told.append(f"  {stage:<8} {field:<16}" + " ".join(f"{value:7.3f}" for value in chosen))
+    return "\n".join(told) + "\n"
+
+
+if __name__ == "__main__":
+    main()
