@@ -140,6 +140,8 @@ class Judging:
     """script: the program runs as a file; coderl: wrapped into a function, as the released CodeRL runs it."""
     stop_at_first_failure: bool = False
     """Stop a program at its first failing test instead of counting all."""
+    coverage: bool = False
+    """Run programs that compile once more, traced, to tell which of their lines ran; a time-out may cut that short."""
     unconfined: bool = False
     """Run programs without the sandbox's confinement where the kernel offers none. For programs you trust."""
     cache: str | None = None
@@ -217,6 +219,31 @@ class Validation:
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "patience")
         expect(self.patience == 0 or self.validation is not None, "patience", "--validation beside it", self.patience)
         expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "validation_limit")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RLTerms:
+    """What is added to an objective of RL, and its own numbers."""
+
+    ce_weight: float = 1.0
+    """Weight of the cross-entropy term, on `--supervised` (CodeRL Eq. 14)."""
+    kl_weight: float = 0.0
+    """Weight of the KL to the policy that the run began with."""
+    entropy_weight: float = 0.0
+    """Weight of the entropy bonus."""
+    negative_weight: float = 1.0
+    """Weight of programs whose advantage is negative; 1 is the papers', less is more careful."""
+    clip: float = 0.2
+    """How far a token's probability may move in a round before moving further pays nothing (grpo, ppo, stepcoder)."""
+    reward_kl: float = 0.05
+    """Weight of the KL penalty in a token's reward at the beginning (ppo, stepcoder)."""
+    kl_target: float = 0.02
+    """KL to the start, in nats a token, that this weight is adapted to; 0 keeps the weight (ppo, stepcoder)."""
+
+    def __post_init__(self):
+        names = ("ce_weight", "kl_weight", "entropy_weight", "negative_weight", "reward_kl", "kl_target")
+        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), *names)
+        expect_each(self, "a number in (0, 1)", lambda v: 0 < v < 1, "clip")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

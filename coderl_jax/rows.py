@@ -33,6 +33,10 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_count, value))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -118,7 +122,7 @@ def program_from_json(place: str, row: dict[str, Any], index: int = 0, starter_c
         row = {**row, "problem_id": row["task_id"]}
     if "program" not in row and isinstance(row.get("completion"), str):
         row = {**row, "program": (starter_code or "") + row["completion"]}
-    tokens = field(place, row, "tokens", "a list of token ids or null", lambda v: isinstance(v, list) and all(map(_is_count, v)), None)
+    tokens = field(place, row, "tokens", "a list of token ids or null", _are_counts, None)
     return Program(
         problem_id=str(field(place, row, "problem_id", "a string or a number", lambda v: isinstance(v, str) or _is_count(v))),
         program=field(place, row, "program", "a string", _is_text),
@@ -145,6 +149,9 @@ def verdict_from_json(place: str, row: dict[str, Any]) -> Verdict:
     """The verdict of a verdict row (its program: `program_from_json`)."""
     if "outcome" not in row:
         raise UserError(f"{place}: outcome: expected a verdict row, got none; run sample.judge first")
+    lines = field(
+        place, row, "executed_lines", "a list of line numbers or null", lambda v: isinstance(v, list) and all(map(_is_count, v)), None
+    )
     return Verdict(
         outcome=_outcome(place, row),
         error_type=field(place, row, "error_type", "a string or null", _is_text, None),
@@ -153,6 +160,7 @@ def verdict_from_json(place: str, row: dict[str, Any]) -> Verdict:
         tests_passed=field(place, row, "tests_passed", "a whole number >= 0", _is_count, 0),
         tests_total=field(place, row, "tests_total", "a whole number >= 0", _is_count, 0),
         seconds=float(field(place, row, "seconds", "a number", _is_number, 0.0)),
+        executed_lines=None if lines is None else tuple(lines),
     )
 
 
@@ -167,6 +175,7 @@ def verdict_to_json(program: Program, verdict: Verdict) -> dict[str, Any]:
         "tests_passed": verdict.tests_passed,
         "tests_total": verdict.tests_total,
         "seconds": round(verdict.seconds, 6),
+        **({} if verdict.executed_lines is None else {"executed_lines": list(verdict.executed_lines)}),
     }
 
 

@@ -132,7 +132,8 @@ class Outcome(enum.IntEnum):
 class Verdict:
     """What the judge says of one program. `outcome` is None where the problem has no test to run.
 
-    `error_line` counts from 1, in the program. `seconds` is wall time over the tests that ran.
+    `error_line` counts from 1, in the program. `seconds` is wall time over the tests that ran. `executed_lines` are those of the
+    program that ran under any test, where the judge was asked for them and the program lived to tell.
     """
 
     outcome: Outcome | None
@@ -142,6 +143,7 @@ class Verdict:
     tests_passed: int = 0
     tests_total: int = 0
     seconds: float = 0.0
+    executed_lines: tuple[int, ...] | None = None
 
 
 Stage = Literal["drawn", "repaired", "refined"]
@@ -182,7 +184,7 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """Judged and scored programs as arrays, one row a program: what an RL update eats.
+    """Judged programs as arrays, one row a program: what an RL update eats. Parts that an objective does not need are None.
 
     Attributes:
       source: prompt tokens, right-padded, int32 [b, s].
@@ -190,7 +192,15 @@ class Rollout:
       target: program tokens with the end token, right-padded, int32 [b, t].
       target_mask: True at program tokens and the end token, bool [b, t].
       outcome: class of each program, int32 [b].
-      baseline_outcome: class of the greedy program of the same problem, int32 [b].
+      advantage: how much better each program did than its baseline, float32 [b].
+      ratio_advantage: the same by the share of tests that it passes, float32 [b].
+      error: True at tokens of the line that the error is on, or at all of an error that has no line, bool [b, t].
+      executed: True at tokens of lines that ran, at all where nobody knows, bool [b, t].
+      behaviour: log-probabilities of the tokens under the policy that wrote them, float32 [b, t].
+      reference: the same under the policy that the run began with, float32 [b, t].
+      token_advantage: advantage of each token, where a value model makes it differ within a program, float32 [b, t].
+      value: what the value model said at each token when it was written, float32 [b, t].
+      goal: what it should have said, float32 [b, t].
     """
 
     source: np.ndarray
@@ -198,4 +208,12 @@ class Rollout:
     target: np.ndarray
     target_mask: np.ndarray
     outcome: np.ndarray
-    baseline_outcome: np.ndarray
+    advantage: np.ndarray
+    ratio_advantage: np.ndarray | None = None
+    error: np.ndarray | None = None
+    executed: np.ndarray | None = None
+    behaviour: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    token_advantage: np.ndarray | None = None
+    value: np.ndarray | None = None
+    goal: np.ndarray | None = None

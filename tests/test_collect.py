@@ -10,14 +10,17 @@ import pytest
 
 from coderl_jax.config import Lengths, Sampling
 from coderl_jax.data.tokenizer import train_tokenizer
+from coderl_jax.objectives import coderl, rltf
 from coderl_jax.rollout import critical
 from coderl_jax.rollout.collect import (
+    Best,
+    advantages,
     by_difficulty,
     deal,
     error_types,
     outcome_mix,
     passing_share,
-    relative_returns,
+    ratio_advantages,
     return_shares,
     sample_and_judge,
     seed_of,
@@ -81,16 +84,16 @@ class StandInScorer(Scorer):
         return [self._logits[: len(p)] for p in programs]
 
 
-def rollout_of(outcomes, baseline, lengths):
-    b, t = len(outcomes), max(lengths)
+def rollout_of(advantages, lengths):
+    b, t = len(advantages), max(lengths)
     mask = np.arange(t) < np.array(lengths)[:, None]
     return Rollout(
         source=np.arange(b, dtype=np.int32)[:, None].repeat(32, 1),
         source_mask=np.ones((b, 32), bool),
         target=np.where(mask, 5, 0).astype(np.int32),
         target_mask=mask,
-        outcome=np.array(outcomes, np.int32),
-        baseline_outcome=np.array(baseline, np.int32),
+        outcome=np.full(b, 2, np.int32),
+        advantage=np.array(advantages, np.float32),
     )
 
 
@@ -109,40 +112,112 @@ def test_a_round_is_told_by_error_type_difficulty_and_return():
     assert return_shares(np.array([-1.3, 0.0, -0.0, 1.3000001], np.float32)) == {"-1.3": 0.25, "0.0": 0.5, "1.3": 0.25}
 
 
+def judged_programs(*verdicts, text="x"):
+    tokenizer = StandInSampler(None).tokenizer
+    return [(Program(problem_id="a", program=text, tokens=(1, *tokenizer.encode(text), 2)), verdict) for verdict in verdicts]
+
+
 def test_the_greedy_program_is_the_baseline_and_no_row():
     requests = [Request(problem_id="a", prompt=(1, 2), prefixes=((),) * 3)]
-    judged = [
-        [
-            (Program(problem_id="a", program="x", tokens=(1, 5, 2)), Verdict(outcome=o))
-            for o in (Outcome.RUNTIME_ERROR, Outcome.PASSED, Outcome.FAILED_TEST)
-        ]
-    ]
-    rollout = to_rollout(requests, judged)
+    judged = [judged_programs(*(Verdict(outcome=o) for o in (Outcome.RUNTIME_ERROR, Outcome.PASSED, Outcome.FAILED_TEST)))]
+    over_greedy, alone = (advantages(judged, coderl, baseline, Best(1), [0]) for baseline in ("greedy", "none"))
+    np.testing.assert_allclose(over_greedy, [1.6, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(alone, [1.0, -0.3], rtol=1e-6)
+    rollout = to_rollout(requests, judged, over_greedy, StandInSampler(None).tokenizer, set())
     np.testing.assert_array_equal(rollout.outcome, [3, 2])
-    np.testing.assert_array_equal(rollout.baseline_outcome, [1, 1])
-    np.testing.assert_allclose(relative_returns(rollout, True), [1.6, 0.3], rtol=1e-6)
-    np.testing.assert_allclose(relative_returns(rollout, False), [1.0, -0.3], rtol=1e-6)
+    assert rollout.error is None
+    assert rollout.executed is None
+
+
+def test_the_best_so_far_is_that_of_earlier_rounds():
+    best = Best(2)
+    first = judged_programs(*(Verdict(outcome=Outcome.FAILED_TEST, tests_passed=n, tests_total=4) for n in (0, 1, 3)))
+    np.testing.assert_allclose(advantages([first], rltf, "best", best, [1]), [0.7, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(ratio_advantages([first], best, [1]), [1.3 / 4, 1.3 * 3 / 4], rtol=1e-5)
+    best.note(1, first)
+    assert (best.reward, best.passed) == ([-1.0, -0.3], [0.0, 0.75])
+    np.testing.assert_allclose(advantages([first], rltf, "best", best, [1]), [0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(ratio_advantages([first], best, [1]), [-1.3 / 2, 0.0], atol=1e-5)
+
+
+TEXT = "a = 1\nif a:\n\tb = a / 0\n\nprint(b)\n"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "marked"),
+    [
+        (Verdict(outcome=Outcome.RUNTIME_ERROR, error_line=3), "\tb = a / 0\n"),
+        (Verdict(outcome=Outcome.COMPILE_ERROR, error_line=5), "print(b)\n"),
+        (Verdict(outcome=Outcome.RUNTIME_ERROR), TEXT),
+        (Verdict(outcome=Outcome.FAILED_TEST), ""),
+        (Verdict(outcome=Outcome.PASSED), ""),
+    ],
+)
+def test_the_error_mask_covers_exactly_the_erring_lines_tokens(verdict, marked):
+    requests = [Request(problem_id="a", prompt=(1, 2), prefixes=((),) * 2)]
+    tokenizer = train_tokenizer(["x"], 261)  # bytes: a token is a character
+    program = Program(problem_id="a", program=TEXT, tokens=(1, *tokenizer.encode(TEXT), 2))
+    rollout = to_rollout(requests, [[(program, verdict)] * 2], np.zeros(1, np.float32), tokenizer, {"error"})
+    text = tokenizer.decode(rollout.target[0][rollout.error[0]].tolist())
+    assert text == marked
+    if marked not in ("", TEXT):
+        assert rollout.error[0].sum() == len(marked), "neither the beginning nor the end token"
+        start = TEXT.index(marked)
+        assert rollout.error[0, 1 + start : 1 + start + len(marked)].all()
+
+
+def test_executed_lines_mark_their_tokens_and_unknown_ones_all():
+    requests = [Request(problem_id="a", prompt=(1, 2), prefixes=((),) * 3)]
+    tokenizer = train_tokenizer(["x"], 261)
+    program = Program(problem_id="a", program=TEXT, tokens=(1, *tokenizer.encode(TEXT), 2))
+    known, unknown = Verdict(outcome=Outcome.FAILED_TEST, executed_lines=(1, 2, 5)), Verdict(outcome=Outcome.COMPILE_ERROR)
+    rollout = to_rollout(
+        requests, [[(program, known), (program, known), (program, unknown)]], np.zeros(2, np.float32), tokenizer, {"executed"}
+    )
+    assert tokenizer.decode(rollout.target[0][rollout.executed[0]].tolist()) == "a = 1\nif a:\nprint(b)\n"
+    np.testing.assert_array_equal(rollout.executed[1], rollout.target_mask[1])
 
 
 def test_programs_without_gradient_are_left_out_but_counted():
-    rollout = rollout_of([3, 2, 2, 0], [2, 2, 2, 2], [4, 10, 10, 6])
-    ((first, tokens), (second, other)) = deal(rollout, 2, 3, True, seed=0)
+    rollout = rollout_of([1.3, 0, 0, -0.7], [4, 10, 10, 6])
+    ((first, tokens, programs), (second, other, _)) = deal(rollout, 2, 3, seed=0)
     assert sorted([*first.source[first.target_mask.any(1), 0], *second.source[second.target_mask.any(1), 0]]) == [0, 3]
     assert tokens == other == 30 / 2
+    assert programs == 4 / 2
     assert len(first.outcome) == 3
 
 
+def test_all_programs_are_dealt_where_all_tell_something():
+    rollout = rollout_of([1.3, 0, 0, -0.7], [4, 10, 10, 6])
+    dealt = deal(rollout, 2, 3, seed=0, everything=True)
+    assert sorted(int(row) for part, *_ in dealt for row in part.source[part.target_mask.any(1), 0]) == [0, 1, 2, 3]
+    errs = dataclasses.replace(rollout, error=rollout.target_mask & (np.arange(4) == 2)[:, None])
+    dealt = deal(errs, 2, 3, seed=0)
+    assert sorted(int(row) for part, *_ in dealt for row in part.source[part.target_mask.any(1), 0]) == [0, 2, 3]
+
+
 def test_tokens_shrink_with_programs_that_do_not_fit():
-    rollout = rollout_of([3] * 8, [2] * 8, [5] * 8)
-    ((batch, tokens),) = deal(rollout, 1, 2, True, seed=0)
+    rollout = rollout_of([1.3] * 8, [5] * 8)
+    ((batch, tokens, programs),) = deal(rollout, 1, 2, seed=0)
     assert batch.target_mask.any(1).sum() == 2
-    assert tokens == 40 * 2 / 8
+    assert (tokens, programs) == (40 * 2 / 8, 8 * 2 / 8)
 
 
 def test_a_round_without_any_gradient_gives_empty_batches():
-    batches = deal(rollout_of([2, 2], [2, 2], [3, 4]), 2, 4, True, seed=0)
-    assert [batch.target_mask.any() for batch, _ in batches] == [False, False]
-    assert all(tokens > 0 for _, tokens in batches)
+    batches = deal(rollout_of([0, 0], [3, 4]), 2, 4, seed=0)
+    assert [batch.target_mask.any() for batch, *_ in batches] == [False, False]
+    assert all(tokens > 0 for _, tokens, _ in batches)
+
+
+def test_every_part_of_a_round_is_dealt_with_its_program():
+    rollout = rollout_of([1.0, 2.0, 3.0], [40, 3, 20])
+    marks = np.arange(3, dtype=np.float32)[:, None].repeat(40, 1)
+    rollout = dataclasses.replace(rollout, behaviour=marks, ratio_advantage=np.arange(3, dtype=np.float32))
+    for part, *_ in deal(rollout, 3, 1, seed=1):
+        row = int(part.source[0, 0])
+        assert (part.behaviour[0] == row).all()
+        assert part.behaviour.shape == part.target.shape == part.target_mask.shape
+        assert (part.ratio_advantage[0], part.advantage[0]) == (row, row + 1)
 
 
 def test_judged_rows_come_back_in_the_order_of_the_requests():

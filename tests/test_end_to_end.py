@@ -183,6 +183,62 @@ def test_an_interrupted_rl_run_ends_as_an_uninterrupted_one(work, tmp_path):
     assert (tmp_path / "rl/model/model.safetensors").read_bytes() == (work / "rl/model/model.safetensors").read_bytes()
 
 
+OBJECTIVE_FLAGS = {
+    "coderl-upstream": [],
+    "reinforce": ["--baseline", "leave-one-out"],
+    "grpo": ["--kl-weight", 0.01, "--passes", 2],
+    "ppo": ["--passes", 2, "--kl-target", 0.01],
+    "rltf": ["--entropy-weight", 0.001],
+    "stepcoder": [],
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVE_FLAGS)
+def test_every_objective_improves_the_actor_and_ends_the_same_when_interrupted(work, tmp_path, objective):
+    flags = [flag for flag in rl_flags(work, rounds=4) if flag not in ("--critic", work / "critic")]
+    flags += ["--objective", objective, *OBJECTIVE_FLAGS[objective]]
+    command = [sys.executable, "-m", "train.rl", *map(str, flags)]
+    main(rl, flags, "--out", tmp_path / "whole")
+    rows = rows_of(tmp_path / "whole" / "metrics.jsonl")
+    assert all(np.isfinite(row["rl_loss"]) for row in rows if "rl_loss" in row)
+    assert any(row.get("grad_norm", 0) > 0 for row in rows)
+    assert ("value_loss" in rows[-1]) == (objective in ("ppo", "stepcoder"))
+    values = [row["validation_pass@1"] for row in rows if "validation_pass@1" in row]
+    assert max(values[1:]) >= values[0] - 0.1
+    if objective != "ppo":
+        return
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "cut")], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "2/4" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate()
+    assert process.returncode in (0, 75)
+    main(rl, flags, "--out", tmp_path / "cut")
+    timeless = ("seconds",)
+    cut = rows_of(tmp_path / "cut" / "metrics.jsonl")
+    assert [{k: v for k, v in row.items() if k not in timeless} for row in cut] == [
+        {k: v for k, v in row.items() if k not in timeless} for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--objective", "x"], "--objective: expected one of coderl, coderl-upstream, reinforce, grpo, ppo, rltf, stepcoder, got 'x'"),
+        (["--objective", "grpo"], "--critic: expected none with --objective grpo, which does not read it"),
+        (["--baseline", "x"], "--baseline: expected one of none, greedy"),
+        (["--passes", "2"], "--passes: expected 1 with --objective coderl"),
+    ],
+)
+def test_options_that_an_objective_would_not_read_are_refused(work, tmp_path, capsys, flags, line):
+    with pytest.raises(SystemExit) as stop:
+        main(rl, rl_flags(work), flags, "--out", tmp_path / "never")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(line)
+    assert not list(tmp_path.iterdir())
+
+
 def test_in_upstream_parity_updates_of_both_terms_take_turns(work, tmp_path):
     source = f"jsonl:{work}/problems.jsonl"
     flags = ["--problems", source, "--supervised", source, "--init", work / "warm", "--critic", work / "critic", *LENGTHS, *GENTLE]

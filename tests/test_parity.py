@@ -17,8 +17,10 @@ from coderl_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss
 from coderl_jax.model.critic import Critic, critic_logits
 from coderl_jax.model.t5 import T5
+from coderl_jax.objectives import coderl
 from coderl_jax.objectives.losses import pooled_logits
-from coderl_jax.objectives.returns import REWARDS, token_returns
+from coderl_jax.objectives.returns import REWARDS, token_values
+from coderl_jax.objectives.signals import Group
 from coderl_jax.rollout.models import TextModel
 from coderl_jax.rollout.scoring import Scorer, outcome_probabilities
 from coderl_jax.types import Outcome, PublicProblem
@@ -117,12 +119,9 @@ def test_returns_from_the_released_logits_are_upstreams_formula(released):
     """upstream: softmax over the classes, the true class's column, times r(W) - r(baseline)."""
     for logits, _, true, _ in released.values():
         for baseline in Outcome:
-            ours = token_returns(
-                jnp.asarray(true, jnp.int32),
-                jnp.full(len(true), int(baseline), jnp.int32),
-                jnp.asarray(logits),
-                jnp.ones(logits.shape[:2], bool),
-            )
+            group = Group(np.array(REWARDS, np.float32)[true], greedy=REWARDS[baseline], best=0.0)
+            values = token_values(jnp.asarray(logits), jnp.asarray(true, jnp.int32))
+            ours = coderl.advantages(group, "greedy")[:, None] * values
             exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
             column = (exponentials / exponentials.sum(axis=-1, keepdims=True))[np.arange(len(true)), :, true]
             expected = column * (np.array(REWARDS)[true] - REWARDS[baseline])[:, None]

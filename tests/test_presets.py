@@ -60,7 +60,13 @@ def test_the_papers_numbers():
     warm = parsed("warm-start").optimizer
     assert (warm.batch_size, warm.learning_rate, warm.end_learning_rate, warm.warmup_steps, warm.decay_power) == (64, 2e-5, 1e-5, 500, 0.5)
     rl = parsed("coderl")
-    assert (rl.sampling.num_samples, rl.sampling.temperature, rl.sampling.top_p, rl.baseline, rl.ce_weight) == (20, 0.6, 0.95, "greedy", 1)
+    assert (rl.sampling.num_samples, rl.sampling.temperature, rl.sampling.top_p, rl.baseline, rl.terms.ce_weight) == (
+        20,
+        0.6,
+        0.95,
+        "greedy",
+        1,
+    )
     assert (parsed("critic").classes, parsed("critic-binary").classes) == (4, 2)
 
 

@@ -1,12 +1,12 @@
-"""RL: improve an actor by the outcomes of its own programs (CodeRL section 3.3, Eq. 8, 10 and 14).
+"""RL: improve an actor by the outcomes of its own programs (CodeRL section 3.3, Eq. 8, 10 and 14; its rivals by `--objective`).
 
     python -m train.rl --problems tiny#practice --supervised tiny#train --init runs/warm --critic runs/critic
         --validation tiny#validation --out runs/rl
 
-A round: draw a greedy program and `--num-samples` more for each of `--problems-per-round` problems; run them; share each one's
-relative return among its tokens as the critic says; update. Round by round the log says how outcomes, returns, entropy and
-the distance from the start move. On validation a fall beyond `--max-drop` rolls back to the best parameters and lowers the
-step size.
+A round: draw a greedy program and `--num-samples` more for each of `--problems-per-round` problems; run them; let the objective say how
+much better than expected each one did and which of its tokens that counts for; update. Round by round the log says how outcomes,
+advantages, entropy and the distance from the start move. On validation a fall beyond `--max-drop` rolls back to the best parameters
+and lowers the step size.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.files import UserError
 from coderl_jax.stages.train import RLConfig
 
 
@@ -28,10 +29,14 @@ def reinforce(config: RLConfig) -> None:
     """Train, guard, keep the parameters that validate best, write the run folder."""
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
+    from coderl_jax.objectives.table import baseline_of, objective_named
     from coderl_jax.rollout.models import check_same_tokenizer, load_model
     from coderl_jax.sandbox import Judge
     from train.examples import judgeable
 
+    objective = objective_named(config.objective)
+    baseline_of(objective, config.baseline)
+    check_options(config, objective)
     problems = judgeable(load_problems(config.problems, config.limit), config.problems)
     actor = load_model(config.init, "actor")
     critic = load_model(config.critic, "critic") if config.critic else None
@@ -50,9 +55,25 @@ def reinforce(config: RLConfig) -> None:
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
-    with Judge(config.judging) as judge:
+    with Judge(dataclasses.replace(config.judging, coverage="executed" in objective.NEEDS)) as judge:
         progress = Loop(config, output.partial, problems, actor, critic, judge).run()
     output.finish({"best": dataclasses.asdict(progress)})
+
+
+def check_options(config: RLConfig, objective: Any) -> None:
+    """Raise UserError for an option that the objective would not read."""
+    from coderl_jax.objectives.baselines import over
+
+    needs, name = objective.NEEDS, config.objective
+    rules = [
+        ("critic", config.critic, "critic" in needs, "none"),
+        ("baseline", config.baseline, objective.advantages is over, "none"),
+        ("passes", config.passes if config.passes > 1 else None, "behaviour" in needs, "1"),
+        ("negative-weight", config.terms.negative_weight if config.terms.negative_weight != 1 else None, "value" not in needs, "1"),
+    ]
+    for flag, given, read, expected in rules:
+        if given is not None and not read:
+            raise UserError(f"--{flag}: expected {expected} with --objective {name}, which does not read it, got {given}; leave it out")
 
 
 def _announced(config: RLConfig, problems: list, actor: Any) -> bool:
@@ -72,13 +93,11 @@ def _announced(config: RLConfig, problems: list, actor: Any) -> bool:
 
 
 def _optimizer(config: RLConfig) -> Any:
-    return dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round)
+    return dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round * config.passes)
 
 
 def check_four_outcomes(name: str, critic: Any) -> None:
     """Raise UserError for a binary critic: token values need the four outcomes."""
-    from coderl_jax.files import UserError
-
     if critic.classes != 4:
         raise UserError(f"{name}: critic: expected one of 4 outcomes, got {critic.classes}; train one with --classes 4")
 
@@ -104,38 +123,41 @@ class Loop:
         from coderl_jax.data.problems import load_problems
         from coderl_jax.learner import state, steps
         from coderl_jax.learner.checkpoint import Checkpoints
+        from coderl_jax.objectives.table import baseline_of, objective_named
+        from coderl_jax.rollout.collect import Best
         from coderl_jax.rollout.sampler import Sampler, requests_for
         from train.examples import solution_examples, validator
+        from train.values import Values
 
         self.config, self.folder, self.actor, self.judge = config, folder, actor, judge
+        self.objective = objective_named(config.objective)
+        self.baseline = baseline_of(self.objective, config.baseline)
         self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
         self.requests, cut = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1 + config.sampling.num_samples)
         self.tests, self.difficulties = [p.hidden_tests for p in problems], [p.difficulty for p in problems]
         print(f"{len(problems)} problems to practise on" + (f", {cut} prompts cut" if cut else ""), file=sys.stderr)
         self.supervised = None
-        if config.supervised and config.ce_weight:
+        if config.supervised and config.terms.ce_weight:
             examples = solution_examples(load_problems(config.supervised), actor.tokenizer, config.lengths)
             self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
         self.evaluate = validator(config.validation, self.sampler, judge, config.seed)[0] if config.validation.validation else None
 
         optimizer = state.make_optimizer(_optimizer(config))
         self.schedule = state.learning_rate(_optimizer(config))
-        rl_loss = steps.rl_loss(
-            actor.graphdef,
-            critic.graphdef if critic else None,
-            critic.params if critic else None,
-            baseline=config.baseline == "greedy",
-            negative_weight=config.negative_weight,
-        )
-        self.rl_gradient = state.make_gradient(rl_loss)
+        helper = (critic.graphdef, critic.params) if critic else (None, None)
+        self.rl_gradient = state.make_gradient(steps.rl_loss(actor.graphdef, *helper, self.objective, config.terms))
         self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout))
-        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.ce_weight * b, rl, ce))
+        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.terms.ce_weight * b, rl, ce))
         self.apply = state.make_apply(optimizer)
         self.drift = steps.make_drift(actor.graphdef)
+        self.logprobs = steps.make_logprobs(actor.graphdef)
         self.key = jax.random.key(config.seed)
         self.state = state.init_state(actor.params, optimizer)
+        has_values = "value" in self.objective.NEEDS
+        self.values = Values(config, actor, optimizer, jax.random.fold_in(self.key, 1 << 20)) if has_values else None
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.best = Checkpoints(folder / "best", keep=1)
+        self.best_programs = Best(len(problems))
         self.progress = Progress()
 
     def run(self) -> Progress:
@@ -192,49 +214,99 @@ class Loop:
         with _timed(seconds, "sample_and_judge"):
             seed = collect.seed_of(config.seed, at)
             judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
-        rollout = collect.to_rollout(requests, judged)
-        returns = collect.relative_returns(rollout, config.baseline == "greedy")
+        with _timed(seconds, "credit"):
+            rollout = self._rollout(requests, judged, chosen)
         with _timed(seconds, "update"):
-            logged = self._update(
-                collect.deal(rollout, config.updates_per_round, config.optimizer.batch_size, config.baseline == "greedy", seed),
-                first=(at - 1) * config.updates_per_round,
-            )
+            logged = self._update(rollout, seed, first=(at - 1) * config.updates_per_round * config.passes)
         with _timed(seconds, "drift"):
             logged |= self._drift(rollout)
+        if self.values:
+            self.values.adapt(logged["kl"])
+            logged["reward_kl"] = self.values.beta
         sampled = [rows[1:] for rows in judged]
         return {
             **logged,
-            "mean_return": float(returns.mean()),
-            "informative": float(np.mean(returns != 0)),
+            "mean_return": float(rollout.advantage.mean()),
+            "informative": float(np.mean(collect.informative(rollout))),
             "sampled_pass": collect.passing_share(sampled),
             "greedy_pass": collect.passing_share([rows[:1] for rows in judged]),
             "outcomes": collect.outcome_mix(sampled),
             "error_types": collect.error_types(sampled),
             "by_difficulty": collect.by_difficulty(judged, [self.difficulties[i] for i in chosen]),
-            "returns": collect.return_shares(returns),
+            "returns": collect.return_shares(rollout.advantage),
             "learning_rate": float(self.schedule(int(self.state.step) - 1)) * float(self.state.step_scale),
             "seconds": seconds,
         }
 
-    def _update(self, batches: list, first: int) -> dict[str, float]:
-        """One update a batch, of both terms; in upstream parity of one, by turns: cross-entropy at even updates, RL at odd ones."""
+    def _rollout(self, requests: list, judged: list, chosen: list[int]) -> Any:
+        """The round as arrays, with all that the objective and the added terms read."""
+        import numpy as np
+
+        from coderl_jax.rollout import collect
+
+        needs, terms = self.objective.NEEDS, self.config.terms
+        weighed = [collect.advantages(judged, self.objective, self.baseline, self.best_programs, chosen)]
+        if "ratio" in needs:
+            weighed.append(collect.ratio_advantages(judged, self.best_programs, chosen))
+        for problem, rows in zip(chosen, judged, strict=True):
+            self.best_programs.note(problem, rows)
+        weighed = [np.where(part < 0, np.float32(terms.negative_weight) * part, part) for part in weighed]
+        rollout = collect.to_rollout(requests, judged, weighed[0], self.actor.tokenizer, needs)
+        if len(weighed) > 1:
+            rollout = dataclasses.replace(rollout, ratio_advantage=weighed[1])
+        if "behaviour" in needs:
+            rollout = dataclasses.replace(rollout, behaviour=self._over(self.logprobs, self.state.params, rollout))
+        if "value" in needs or terms.kl_weight:
+            rollout = dataclasses.replace(rollout, reference=self._over(self.logprobs, self.actor.params, rollout))
+        if self.values:
+            rollout = self.values.credit(rollout, self._over(self.values.worths, self.values.state.params, rollout))
+        return rollout
+
+    def _over(self, function: Any, params: Any, rollout: Any) -> Any:
+        """function(params, programs) of every program, batch by batch, float32 [b, t]."""
+        import numpy as np
+
+        from coderl_jax.learner.steps import TextBatch
+
+        size, (count, width) = self.config.optimizer.batch_size, rollout.target.shape
+        whole, found = TextBatch.of(rollout, self.config.lengths), []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)  # the last batch repeats its last program
+            found.append(np.asarray(function(params, TextBatch(*(array[rows] for array in whole))))[:, :width])
+        return np.concatenate(found)[:count]
+
+    def _update(self, rollout: Any, seed: int, first: int) -> dict[str, float]:
+        """One update a batch, of both terms; of an objective by turns of one: cross-entropy at even updates, RL at odd ones."""
         import jax
         import numpy as np
 
         from coderl_jax.learner.steps import RLBatch, TextBatch
+        from coderl_jax.rollout.collect import deal, seed_of
 
-        lengths, rows = self.config.lengths, []
-        by_turns = lengths.parity == "upstream" and self.supervised is not None
-        for number, (rollout, tokens) in enumerate(batches, start=first):
+        config, rows = self.config, []
+        by_turns = self.supervised is not None and (config.lengths.parity == "upstream" or getattr(self.objective, "BY_TURNS", False))
+        dealt = [
+            batch
+            for number in range(config.passes)
+            for batch in deal(
+                rollout,
+                config.updates_per_round,
+                config.optimizer.batch_size,
+                seed_of(seed, number) if number else seed,
+                everything=self.values is not None,
+            )
+        ]
+        for number, (part, tokens, programs) in enumerate(dealt, start=first):
             key = jax.random.fold_in(self.key, self.state.step)
             gradients, logged = [], {}
             if not by_turns or number % 2:
-                batch = RLBatch(TextBatch.of(rollout, lengths), rollout.outcome, rollout.baseline_outcome, np.float32(tokens))
-                gradient, told = self.rl_gradient(self.state.params, batch, key)
+                gradient, told = self.rl_gradient(self.state.params, RLBatch.of(part, tokens, programs, config.lengths), key)
                 gradients.append(gradient)
                 logged["rl_loss"] = told["loss"]
+                if self.values:
+                    logged |= self.values.update(part)
             if self.supervised is not None and (not by_turns or number % 2 == 0):
-                gradient, told = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised), lengths), key)
+                gradient, told = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised), config.lengths), key)
                 gradients.append(gradient)
                 logged["ce_loss"] = told["loss"]
             self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])
@@ -282,14 +354,28 @@ class Loop:
         return row
 
     def _save(self) -> None:
-        position = self.supervised.state() if self.supervised else None
-        self.checkpoints.save(self.progress.round, self.state, {"progress": dataclasses.asdict(self.progress), "position": position})
+        extra = {
+            "progress": dataclasses.asdict(self.progress),
+            "position": self.supervised.state() if self.supervised else None,
+            "best_programs": vars(self.best_programs),
+            "beta": self.values.beta if self.values else None,
+        }
+        self.checkpoints.save(self.progress.round, self._states(), extra)
+
+    def _states(self) -> Any:
+        return (self.state, self.values.state) if self.values else self.state
 
     def _resume(self) -> None:
-        restored = self.checkpoints.restore(self.state)
+        restored = self.checkpoints.restore(self._states())
         if restored:
-            self.state, extra = restored
+            states, extra = restored
             self.progress = Progress(**extra["progress"])
+            vars(self.best_programs).update(extra["best_programs"])
+            if self.values:
+                self.state, self.values.state = states
+                self.values.beta = extra["beta"]
+            else:
+                self.state = states
             if self.supervised:
                 self.supervised.restore(extra["position"])
 

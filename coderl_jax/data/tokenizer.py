@@ -22,6 +22,7 @@ SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 PAD, BOS, EOS = 0, 1, 2
 
 _SENTINELS = [f"<extra_id_{i}>" for i in range(99, -1, -1)]
+_NEWLINE = "\u010a"  # what a byte-level alphabet writes for it
 _PROBE = "".join(map(chr, range(256))) + " def f(x) :\n\treturn x , '<s>'  \r\n\u65e5\U0001f600 n't ."
 
 
@@ -71,6 +72,18 @@ class Tokenizer:
         character_of_byte = [i for i, character in enumerate(text) for _ in character.encode("utf-8")] + [len(text)]
         lengths = map(len, self._backend.encode(text, add_special_tokens=False).tokens)
         return [character_of_byte[end] for end in itertools.accumulate(lengths, initial=0)][:-1]
+
+    def lines(self, ids: Sequence[int]) -> list[range]:
+        """The lines, from 1, that each id's text has a character on; none for special tokens. A line's end belongs to it."""
+        found, line = [], 1
+        for text in map(self._backend.id_to_token, map(int, ids)):
+            if text is None or text in SPECIAL_TOKENS or text in _SENTINELS:
+                found.append(range(0))
+                continue
+            ends = text.count(_NEWLINE)
+            found.append(range(line, line + ends + (not text.endswith(_NEWLINE))))
+            line += ends
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids up to the first `</s>`, special tokens left out.

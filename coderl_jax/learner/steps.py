@@ -1,20 +1,22 @@
 """The losses of the stages: model and objective joined. Each maker fixes the model's structure and returns a `Loss`."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
-from coderl_jax.config import Lengths
+from coderl_jax.config import Lengths, RLTerms
 from coderl_jax.data.batches import Batch, of_length, upstream_padding
 from coderl_jax.learner.state import Loss
 from coderl_jax.model.critic import critic_logits
 from coderl_jax.model.t5 import sequence_logits
-from coderl_jax.objectives import losses
-from coderl_jax.objectives.returns import token_returns
+from coderl_jax.objectives import losses, ppo
+from coderl_jax.objectives.returns import token_values
+from coderl_jax.objectives.signals import Signals
 from coderl_jax.types import Rollout
 
 
@@ -59,19 +61,53 @@ class CriticBatch(NamedTuple):
 
 
 class RLBatch(NamedTuple):
-    """Sampled programs that one RL update reads; those of zero return may have been left out.
+    """Sampled programs that one RL update reads; those of zero advantage may have been left out.
 
     Attributes:
       text: problems and programs; a row whose target mask is False throughout counts for nothing.
       outcome: class of each program, int32 [b].
-      baseline_outcome: class of the greedy program of its problem, int32 [b].
       tokens: program tokens that this batch stands for, those left out included, float32 scalar.
+      programs: programs likewise, float32 scalar.
+      advantage: of each token, float32 [b, t].
+      reference: log-probabilities under the policy that the run began with, float32 [b, t], or None.
+      parts: what the objective needs besides, by the names of `objectives.signals.Signals`.
     """
 
     text: TextBatch
     outcome: Array
-    baseline_outcome: Array
     tokens: Array
+    programs: Array
+    advantage: Array
+    reference: Array | None
+    parts: dict[str, Array]
+
+    @classmethod
+    def of(cls, rollout: Rollout, tokens: float, programs: float, lengths: Lengths) -> "RLBatch":
+        """The batch of a part of a round, its texts padded as `lengths.parity` says."""
+        text = TextBatch.of(rollout, lengths)
+        width = text.target.shape[1]
+        advantage = rollout.token_advantage
+        if advantage is None:
+            advantage = np.broadcast_to(rollout.advantage[:, None], rollout.target.shape).copy()
+        names = {name: getattr(rollout, name) for name in ("behaviour", "error", "ratio_advantage", "executed")}
+        parts = {name: part if part.ndim == 1 else of_length(part, width) for name, part in names.items() if part is not None}
+        reference = None if rollout.reference is None else of_length(rollout.reference, width)
+        counts = np.float32(tokens), np.float32(programs)
+        return cls(text, rollout.outcome, *counts, of_length(advantage.astype(np.float32), width), reference, parts)
+
+
+class ValueBatch(NamedTuple):
+    """What one update of a value model reads.
+
+    Attributes:
+      text: problems and programs.
+      value: what it said at each token when the program was written, float32 [b, t].
+      goal: what it should have said, float32 [b, t].
+    """
+
+    text: TextBatch
+    value: Array
+    goal: Array
 
 
 def supervised_loss(graphdef: Any, dropout: float) -> Loss:
@@ -96,8 +132,10 @@ def critic_loss(graphdef: Any, dropout: float, classes: int) -> Loss:
     return loss
 
 
-def rl_loss(actor: Any, critic: Any | None, critic_params: Any, *, baseline: bool, negative_weight: float) -> Loss:
-    """The policy gradient with the critic's token values (CodeRL Eq. 8 and 10).
+def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: ModuleType, settings: RLTerms) -> Loss:
+    """An objective of RL, and the terms that suit all of them.
+
+    L = L_objective + kl_weight KL(p || p_ref) - entropy_weight H(p)
 
     No dropout: the gradient is taken of the policy that was sampled.
 
@@ -105,19 +143,52 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, *, baseline: boo
       actor: the actor's graphdef.
       critic: the critic's graphdef, or None: every token value is 1.
       critic_params: its parameters; they get no gradient.
-      baseline: subtract the greedy program's reward.
-      negative_weight: weight of negative returns.
+      objective: a module of `objectives`.
+      settings: weights of the terms, and the objective's own numbers.
     """
 
     def loss(params: Any, batch: RLBatch, key: Key[Array, ""]):
-        text = batch.text
-        values = None if critic is None else critic_logits(critic, critic_params, text.source, text.source_mask, text.target)
-        returns = token_returns(batch.outcome, batch.baseline_outcome if baseline else None, values, text.target_mask)
+        text, mask = batch.text, batch.text.target_mask
+        values = jnp.ones(mask.shape, jnp.float32)
+        if critic is not None:
+            values = token_values(critic_logits(critic, critic_params, text.source, text.source_mask, text.target), batch.outcome)
         logits = sequence_logits(actor, params, text.source, text.source_mask, text.target)
         logprobs = losses.token_logprobs(logits, text.target)
-        return losses.policy_gradient(logprobs, returns, text.target_mask, negative_weight, batch.tokens), {}
+        signals = Signals(logprobs, mask, batch.tokens, batch.programs, batch.advantage, jax.lax.stop_gradient(values), **batch.parts)
+        value = objective.loss(signals, settings)
+        if settings.kl_weight:
+            value += settings.kl_weight * losses.sampled_kl(logprobs, batch.reference, mask)
+        if settings.entropy_weight:
+            value -= settings.entropy_weight * losses.entropy(logits, mask)
+        return value, {}
 
     return loss
+
+
+def value_loss(graphdef: Any, clip: float) -> Loss:
+    """The value model's loss (PPO)."""
+
+    def loss(params: Any, batch: ValueBatch, key: Key[Array, ""]):
+        text = batch.text
+        found = token_worths(graphdef, params, text)
+        return ppo.value_loss(found, batch.value, batch.goal, text.target_mask, clip), {}
+
+    return loss
+
+
+def token_worths(graphdef: Any, params: Any, text: TextBatch) -> Float[Array, "b t"]:
+    """A value model's word at each token, before it is written: the first output of a critic's head, float32 [b, t]."""
+    return critic_logits(graphdef, params, text.source, text.source_mask, text.target)[..., 0].astype(jnp.float32)
+
+
+def make_logprobs(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t"]]:
+    """A jitted (params, programs) -> log-probability of every token, float32 [b, t]."""
+
+    @jax.jit
+    def logprobs(params: Any, text: TextBatch) -> Array:
+        return losses.token_logprobs(sequence_logits(graphdef, params, text.source, text.source_mask, text.target), text.target)
+
+    return logprobs
 
 
 def make_drift(graphdef: Any) -> Callable[[Any, Any, TextBatch], dict[str, Array]]:

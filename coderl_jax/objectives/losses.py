@@ -32,31 +32,6 @@ def cross_entropy(logits: Float[Array, "b t v"], target: Int[Array, "b t"], mask
     return -masked_mean(token_logprobs(logits, target), mask)
 
 
-def policy_gradient(
-    logprobs: Float[Array, "b t"],
-    returns: Float[Array, "b t"],
-    mask: Bool[Array, "b t"],
-    negative_weight: float = 1.0,
-    tokens: Float[Array, ""] | None = None,
-) -> Float[Array, ""]:
-    """The actor's loss on its own programs.
-
-    L_rl = - sum_t R_t log p(w_t | w_<t, D)        CodeRL Eq. 8 and 14, divided by the batch's tokens
-
-    Dividing both this and the cross-entropy by tokens keeps the paper's equal weight of the two.
-
-    Args:
-      logprobs: float32 [b, t].
-      returns: R_t, float32 [b, t], no gradient.
-      mask: True at sampled tokens, bool [b, t].
-      negative_weight: factor on negative returns; 1 is the paper's.
-      tokens: the divisor, where programs of zero return were left out of the batch; None: the mask's count.
-    """
-    weighted = jnp.where(returns < 0, negative_weight * returns, returns)
-    total = -jnp.sum(jnp.where(mask, weighted * logprobs, 0.0))
-    return total / jnp.maximum(jnp.sum(mask) if tokens is None else tokens, 1)
-
-
 def pooled_logits(critic_logits: Float[Array, "b t k"], mask: Bool[Array, "b t"]) -> Float[Array, "b k"]:
     """A program's class logits: the largest over its tokens (CodeRL section 3.3.2)."""
     return jnp.max(jnp.where(mask[..., None], critic_logits.astype(jnp.float32), -jnp.inf), axis=1)
@@ -93,3 +68,17 @@ def kl_divergence(logits: Float[Array, "b t v"], reference: Float[Array, "b t v"
     logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     logq = jax.nn.log_softmax(reference.astype(jnp.float32), axis=-1)
     return masked_mean(jnp.sum(jnp.exp(logp) * (logp - logq), axis=-1), mask)
+
+
+def sampled_kl(logprobs: Float[Array, "b t"], reference: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
+    """KL(p || reference) estimated from the sampled tokens alone, nats a token: unbiased, and never negative.
+
+    mean_t exp(l_ref - l) - (l_ref - l) - 1        Schulman 2020, k3; GRPO (Shao et al. 2024), Eq. 4
+
+    Args:
+      logprobs: l, of tokens that p sampled, float32 [b, t].
+      reference: l_ref, no gradient.
+      mask: True at sampled tokens.
+    """
+    apart = jnp.where(mask, reference - logprobs, 0.0)
+    return masked_mean(jnp.exp(apart) - apart - 1, mask)

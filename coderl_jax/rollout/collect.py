@@ -1,14 +1,18 @@
 """From an actor and problems to judged programs, and from those to the arrays an RL update reads."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from coderl_jax.data.batches import pad_to
+from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.objectives.returns import REWARDS
+from coderl_jax.objectives.rltf import ratio_reward
+from coderl_jax.objectives.signals import Group
 from coderl_jax.rollout.sampler import Request, Sampler, padded_length
 from coderl_jax.sandbox import Judge
 from coderl_jax.types import Difficulty, Outcome, Program, Rollout, Tests, Verdict
@@ -90,63 +94,139 @@ def by_difficulty(judged: Sequence[Judged], difficulties: Sequence[Difficulty]) 
 
 
 def return_shares(returns: Float[np.ndarray, " b"]) -> dict[str, float]:
-    """Share of the programs at each value of the relative return, rising; there are at most 13."""
+    """Share of the programs at each advantage, rounded to tenths, rising; against a greedy program there are at most 13."""
     values, counts = np.unique(np.round(returns.astype(np.float64), 1) + 0.0, return_counts=True)
     return {f"{value:.1f}": float(count / len(returns)) for value, count in zip(values, counts, strict=True)}
 
 
-def to_rollout(requests: Sequence[Request], judged: Sequence[Judged]) -> Rollout:
-    """Judged programs as arrays. The first program of each request is the greedy one: it is the baseline, and no row."""
-    rows = [
-        (request, program, verdict, rows[0][1]) for request, rows in zip(requests, judged, strict=True) for program, verdict in rows[1:]
-    ]
+class Best:
+    """The largest reward and share of passed tests that each problem's programs have had, over rounds."""
+
+    def __init__(self, problems: int):
+        """Nothing yet: the least there is."""
+        self.reward = [REWARDS[0]] * problems
+        self.passed = [0.0] * problems
+
+    def note(self, problem: int, judged: Judged) -> None:
+        """Remember a round's programs of a problem."""
+        self.reward[problem] = max(self.reward[problem], *(REWARDS[verdict.outcome] for _, verdict in judged))
+        self.passed[problem] = max(self.passed[problem], *(passed_share(verdict) for _, verdict in judged))
+
+
+def passed_share(verdict: Verdict) -> float:
+    """Share of the tests that a program passes."""
+    return verdict.tests_passed / max(verdict.tests_total, 1)
+
+
+def advantages(judged: Sequence[Judged], objective: Any, baseline: str, best: Best, problems: Sequence[int]) -> Float[np.ndarray, " b"]:
+    """How much better than its baseline each sampled program did, in the order of `to_rollout`.
+
+    Args:
+      judged: a round's programs; the first of each problem is the greedy one.
+      objective: a module of `objectives`.
+      baseline: a key of `objectives.baselines.BASELINES`.
+      best: of earlier rounds.
+      problems: which problem of `best` each element of `judged` is.
+    """
+    rewards = np.array(REWARDS, np.float32)
+    found = []
+    for problem, (greedy, *rows) in zip(problems, judged, strict=True):
+        group = Group(rewards[[verdict.outcome for _, verdict in rows]], float(rewards[greedy[1].outcome]), best.reward[problem])
+        found.append(objective.advantages(group, baseline))
+    return np.concatenate(found)
+
+
+def ratio_advantages(judged: Sequence[Judged], best: Best, problems: Sequence[int]) -> Float[np.ndarray, " b"]:
+    """The same by shares of passed tests, against the best so far (RLTF)."""
+    shares = [[passed_share(verdict) for _, verdict in rows[1:]] for rows in judged]
+    over = [best.passed[problem] for problem, rows in zip(problems, shares, strict=True) for _ in rows]
+    return ratio_reward(np.concatenate([np.asarray(rows, np.float32) for rows in shares])) - ratio_reward(np.asarray(over, np.float32))
+
+
+def to_rollout(
+    requests: Sequence[Request], judged: Sequence[Judged], advantage: Float[np.ndarray, " b"], tokenizer: Tokenizer, needs: set[str]
+) -> Rollout:
+    """Judged programs as arrays. The first program of each request is the greedy one: it is the baseline, and no row.
+
+    Args:
+      requests: one a problem.
+      judged: their programs.
+      advantage: of `advantages`.
+      tokenizer: the actor's.
+      needs: of the objective; `error` and `executed` are read.
+    """
+    rows = [(request, program, verdict) for request, rows in zip(requests, judged, strict=True) for program, verdict in rows[1:]]
     source, source_mask = pad_to([r.prompt for r, *_ in rows], padded_length(max(len(r.prompt) for r, *_ in rows)))
-    target, target_mask = pad_to([p.tokens for _, p, *_ in rows], padded_length(max(len(p.tokens) for _, p, *_ in rows)))
+    target, target_mask = pad_to([p.tokens for _, p, _ in rows], padded_length(max(len(p.tokens) for _, p, _ in rows)))
+
+    def marked(lines_of: Callable[[Verdict], Container[int] | None]) -> Bool[np.ndarray, "b t"]:
+        """True at tokens on these lines; at all of a program's tokens where there are None."""
+        found = target_mask.copy()
+        for row, (_, program, verdict) in enumerate(rows):
+            wanted = lines_of(verdict)
+            if wanted is not None:
+                held = [any(line in wanted for line in lines) for lines in tokenizer.lines(program.tokens)]
+                found[row, : len(held)] = held
+        return found
+
     return Rollout(
         source=source,
         source_mask=source_mask,
         target=target,
         target_mask=target_mask,
-        outcome=np.array([verdict.outcome for *_, verdict, _ in rows], np.int32),
-        baseline_outcome=np.array([greedy.outcome for *_, greedy in rows], np.int32),
+        outcome=np.array([verdict.outcome for *_, verdict in rows], np.int32),
+        advantage=advantage,
+        error=marked(_error_lines) if "error" in needs else None,
+        executed=marked(lambda verdict: verdict.executed_lines) if "executed" in needs else None,
     )
 
 
-def relative_returns(rollout: Rollout, baseline: bool) -> Float[np.ndarray, " b"]:
-    """r(W^s) - r(W^b) of every program (CodeRL Eq. 10), on the host; r(W^s) where `baseline` is False."""
-    rewards = np.array(REWARDS, np.float32)
-    return rewards[rollout.outcome] - (rewards[rollout.baseline_outcome] if baseline else 0.0)
+def _error_lines(verdict: Verdict) -> tuple[int, ...] | None:
+    """The erring line; None, which stands for the whole program, where an error has no line; no line where there is no error."""
+    if verdict.outcome not in (Outcome.COMPILE_ERROR, Outcome.RUNTIME_ERROR):
+        return ()
+    return None if verdict.error_line is None else (verdict.error_line,)
 
 
-def deal(rollout: Rollout, batches: int, batch_size: int, baseline: bool, seed: int) -> list[tuple[Rollout, float]]:
-    """Deal a round's programs into update batches, each with the number of program tokens it stands for.
+def deal(rollout: Rollout, batches: int, batch_size: int, seed: int, everything: bool = False) -> list[tuple[Rollout, float, float]]:
+    """Deal a round's programs into update batches, each with the number of tokens and of programs it stands for.
 
-    Programs of zero relative return have exactly zero gradient and are left out; the tokens count them, so the loss stays
-    the mean over all programs. Where more are left than the batches hold, a random part is kept and the tokens shrink alike.
-    Rows that fill a batch up have an empty target mask.
+    Programs whose advantages are zero have exactly zero gradient and are left out, unless `everything` is asked for; the counts
+    include them, so the loss stays the mean over all programs. Where more are left than the batches hold, a random part is kept and the
+    counts shrink alike. Rows that fill a batch up have an empty target mask.
 
     Returns:
-      `batches` pairs; arrays have `batch_size` rows and are trimmed to the longest prompt and program (padded lengths).
+      `batches` triples; arrays have `batch_size` rows and are trimmed to the longest prompt and program (padded lengths).
     """
-    informative = np.flatnonzero(relative_returns(rollout, baseline))
-    chosen = np.random.default_rng(seed).permutation(informative)[: batches * batch_size]
-    share = len(chosen) / max(len(informative), 1)
-    tokens = float(rollout.target_mask.sum()) * (share if len(chosen) else 1.0) / batches
-    return [(_rows(rollout, chosen[part::batches], batch_size), tokens) for part in range(batches)]
+    tells = np.ones(len(rollout.outcome), bool) if everything else informative(rollout)
+    chosen = np.random.default_rng(seed).permutation(np.flatnonzero(tells))[: batches * batch_size]
+    share = len(chosen) / max(int(tells.sum()), 1) if len(chosen) else 1.0
+    tokens, programs = (float(count) * share / batches for count in (rollout.target_mask.sum(), len(rollout.outcome)))
+    return [(_rows(rollout, chosen[part::batches], batch_size), tokens, programs) for part in range(batches)]
+
+
+def informative(rollout: Rollout) -> Bool[np.ndarray, " b"]:
+    """Whether a program's gradient is not exactly zero."""
+    tells = rollout.advantage != 0
+    if rollout.ratio_advantage is not None:
+        tells = tells | (rollout.ratio_advantage != 0)
+    if rollout.error is not None:
+        tells = tells | rollout.error.any(axis=1)
+    return tells
 
 
 def _rows(rollout: Rollout, rows: np.ndarray, batch_size: int) -> Rollout:
     index = np.concatenate([rows, np.zeros(batch_size - len(rows), rows.dtype)])
     real = np.arange(batch_size) < len(rows)
     target_mask = rollout.target_mask[index] & real[:, None]
-    s = padded_length(max(int(rollout.source_mask[index].sum(axis=1).max()), 1))
-    t = padded_length(max(int(target_mask.sum(axis=1).max()), 1))
-    s, t = min(s, rollout.source.shape[1]), min(t, rollout.target.shape[1])
-    return Rollout(
-        source=rollout.source[index, :s],
-        source_mask=rollout.source_mask[index, :s],
-        target=rollout.target[index, :t],
-        target_mask=target_mask[:, :t],
-        outcome=rollout.outcome[index],
-        baseline_outcome=rollout.baseline_outcome[index],
-    )
+    s = min(padded_length(max(int(rollout.source_mask[index].sum(axis=1).max()), 1)), rollout.source.shape[1])
+    t = min(padded_length(max(int(target_mask.sum(axis=1).max()), 1)), rollout.target.shape[1])
+
+    def part(name: str) -> np.ndarray | None:
+        array = getattr(rollout, name)
+        if array is None or array.ndim == 1:
+            return None if array is None else array[index]
+        return array[index, : s if name.startswith("source") else t]
+
+    parts = {field.name: part(field.name) for field in dataclasses.fields(rollout)}
+    return Rollout(**parts | {"target_mask": target_mask[:, :t]})

@@ -18,7 +18,7 @@ import types
 from typing import Any
 
 from coderl_jax.sandbox import mirror
-from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, new_module, to_line
+from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, new_module, to_line, trace
 
 _BUILT_IN = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
 _READY = b'["ready"]\n'
@@ -59,6 +59,7 @@ def serve(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: int) -
         return
     module = new_module("solution", job["prelude"])
     forbid()
+    trace(job, channel)
     if not load(code, module, channel):
         return
     channel.write(LOADED)

@@ -68,7 +68,8 @@ class VerdictCache:
         if row is None:
             return None
         fields = json.loads(row[0])
-        return Verdict(**{**fields, "outcome": Outcome(fields["outcome"])})
+        lines = fields["executed_lines"]
+        return Verdict(**{**fields, "outcome": Outcome(fields["outcome"]), "executed_lines": None if lines is None else tuple(lines)})
 
     def put(self, key: bytes, verdict: Verdict) -> None:
         """Keep a verdict."""

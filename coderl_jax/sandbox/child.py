@@ -70,6 +70,25 @@ class Channel:
         return line if line is None or line <= self.inserted else line - 1
 
 
+def trace(job: dict[str, Any], channel: Channel) -> None:
+    """Where the job asks for it, report every line of the program the first time it runs. What happens afterwards costs many times more."""
+    if not job["traced"]:
+        return
+    seen: set[int] = set()
+
+    def on_line(frame: types.FrameType, event: str, _: Any) -> Any:
+        if event == "line" and frame.f_lineno not in seen:
+            seen.add(frame.f_lineno)
+            channel.send("line", channel.program_line(frame.f_lineno))
+        return on_line
+
+    def on_call(frame: types.FrameType, event: str, _: Any) -> Any:
+        return on_line if frame.f_code.co_filename == FILE else None
+
+    threading.settrace(on_call)
+    sys.settrace(on_call)
+
+
 def describe(error: BaseException, traceback: types.TracebackType | None) -> tuple[str, str, int | None]:
     """Name, message and line in the program of an exception that may try to prevent just that."""
     message, line = "", None
@@ -170,6 +189,7 @@ def run_script(job: dict[str, Any], channel: Channel, forbid: Callable[[], None]
     module = new_module(name, job["prelude"] if job["semantics"] == "coderl" else [])
     output = sys.stdout
     forbid()
+    trace(job, channel)
     try:
         if job["semantics"] == "coderl":
             wrapped.run(code, module, channel)
@@ -210,6 +230,7 @@ def run_calls(job: dict[str, Any], channel: Channel, forbid: Callable[[], None])
         return
     module = new_module("solution", job["prelude"])
     forbid()
+    trace(job, channel)
     if not load(code, module, channel):
         return
     try:

@@ -86,25 +86,22 @@ class Trial:
       program: its text.
       tests: what it has to do.
       settings: limits, comparison and semantics.
+      traced: the program tells which of its lines run, and is slowed down by it; no verdict comes of such a trial.
     """
 
-    def __init__(self, worker: Worker, program: str, tests: Tests, settings: Judging):
+    def __init__(self, worker: Worker, program: str, tests: Tests, settings: Judging, traced: bool = False):
         self._worker = worker
         self._program = program
         self._tests = tests
         self._settings = settings
         self._results: list[Result] = []
         self._seconds = 0.0
+        self._traced = traced
+        self._lines: set[int] = set()
 
     def verdict(self) -> Verdict:
         """Run the tests and sum up. Raises WorkerDied."""
-        match self._tests:
-            case StdinTests():
-                self._run_stdin(self._tests)
-            case CallTests():
-                self._run_calls(self._tests)
-            case AssertTests():
-                self._run_asserts(self._tests)
+        self._run()
         results = self._results
         worst = min(results, key=lambda result: result.outcome)
         return Verdict(
@@ -115,7 +112,23 @@ class Trial:
             tests_passed=sum(result.outcome is Outcome.PASSED for result in results),
             tests_total=len(self._tests),
             seconds=self._seconds,
+            executed_lines=self._executed_lines() if self._settings.coverage and worst.outcome is not Outcome.COMPILE_ERROR else None,
         )
+
+    def _run(self) -> None:
+        match self._tests:
+            case StdinTests():
+                self._run_stdin(self._tests)
+            case CallTests():
+                self._run_calls(self._tests)
+            case AssertTests():
+                self._run_asserts(self._tests)
+
+    def _executed_lines(self) -> tuple[int, ...]:
+        """The lines that run under any test, by a second, traced run: one too slow to be judged by. The program's own word."""
+        again = Trial(self._worker, self._program, self._tests, self._settings, traced=True)
+        again._run()
+        return tuple(sorted(again._lines))
 
     def _job(self, kind: str, count: int, output: int = OUTPUT_LIMIT, **fields: Any) -> int:
         """A job in memory, for child.py. Returns its descriptor."""
@@ -125,6 +138,7 @@ class Trial:
             "program": self._program,
             "semantics": self._settings.semantics,
             "prelude": wrapped.prelude_names(self._program),
+            "traced": self._traced,
             "limits": (self._settings.memory_limit << 20, seconds, output),
             **fields,
         }
@@ -139,6 +153,7 @@ class Trial:
     def _reports(self, process: Process, clock: Clock) -> Iterator[Report]:
         """What a process reports until it ends or its time is over; then `["timeout"]`."""
         while True:
+            self._take_lines(clock.processes)
             while process.reports:
                 yield process.reports.pop(0)
             if process.status is not None:
@@ -148,6 +163,12 @@ class Trial:
                 yield ["timeout"]
                 return
             self._worker.listen(clock.processes, remaining)
+
+    def _take_lines(self, processes: list[Process]) -> None:
+        if self._traced:
+            for process in processes:
+                self._lines |= {line for report in process.reports if report[0] == "line" and (line := self._line(report[-1]))}
+                process.reports[:] = [report for report in process.reports if report[0] != "line"]
 
     def _compiled(self, reports: Iterator[Report], process: Process) -> Result | None:
         """None where the program compiles."""
@@ -305,6 +326,7 @@ class Trial:
                 os.close(job)
                 os.close(test_job)
                 self._worker.finish(processes)
+                self._take_lines(processes)
 
     def _load(self, process: Process, clock: Clock) -> bool:
         """Whether the program compiles and loads; notes the result where not."""

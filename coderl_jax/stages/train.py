@@ -10,6 +10,7 @@ from coderl_jax.config import (
     Lengths,
     ModelShape,
     Optimizer,
+    RLTerms,
     Sampling,
     Tracking,
     Validation,
@@ -209,12 +210,12 @@ class RLConfig:
     """Problems sampled in a round."""
     updates_per_round: int = 4
     """Optimizer updates a round: its programs are dealt into so many batches."""
-    baseline: Literal["greedy", "none"] = "greedy"
-    """Reward subtracted: that of the actor's greedy program, or none."""
-    ce_weight: float = 1.0
-    """Weight of the cross-entropy term."""
-    negative_weight: float = 1.0
-    """Weight of programs whose relative return is negative; 1 is the paper's, less is more careful."""
+    objective: str = "coderl"
+    """What is optimised: coderl, coderl-upstream, reinforce, grpo, ppo, rltf or stepcoder."""
+    baseline: str | None = None
+    """What is subtracted from a program's reward: greedy, leave-one-out, mean, best (so far) or none; unset: the objective's own."""
+    passes: int = 1
+    """Times a round's programs are gone through; more than one with grpo, ppo or stepcoder, which correct for it."""
     seed: int = 0
     """Seed of order, programs and dropout."""
     save_every: int = 10
@@ -226,10 +227,12 @@ class RLConfig:
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
     validation: Validation = Validation()
+    terms: RLTerms = RLTerms()
     guard: Guard = Guard()
     tracking: Tracking = Tracking()
 
     def __post_init__(self):
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every")
-        expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "ce_weight", "negative_weight")
+        expect_each(
+            self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every", "passes"
+        )
         expect(self.optimizer.epochs is None, "epochs", "--rounds in RL", self.optimizer.epochs)
