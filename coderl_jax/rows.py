@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
@@ -116,12 +117,15 @@ def problem_to_json(problem: Problem) -> dict[str, Any]:
 def program_from_json(place: str, row: dict[str, Any], index: int = 0, starter_code: str | None = None) -> Program:
     """A program row; `index` serves where the row has none.
 
-    HumanEval's `task_id` and `completion` are accepted too: a completion goes on below the problem's starter code.
+    HumanEval's `task_id` and `completion` are accepted too: a completion goes on below the problem's starter code, unless it defines
+    the starter code's function itself.
     """
     if "problem_id" not in row and "task_id" in row:
         row = {**row, "problem_id": row["task_id"]}
     if "program" not in row and isinstance(row.get("completion"), str):
-        row = {**row, "program": (starter_code or "") + row["completion"]}
+        names = re.findall(r"^def (\w+)", starter_code or "", re.MULTILINE)
+        whole = bool(names) and re.search(rf"^def {names[-1]}\b", row["completion"], re.MULTILINE) is not None
+        row = {**row, "program": ("" if whole else starter_code or "") + row["completion"]}
     tokens = field(place, row, "tokens", "a list of token ids or null", _are_counts, None)
     return Program(
         problem_id=str(field(place, row, "problem_id", "a string or a number", lambda v: isinstance(v, str) or _is_count(v))),

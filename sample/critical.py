@@ -24,13 +24,15 @@ def critical(config: CriticalConfig) -> None:
     from tqdm import tqdm
 
     from coderl_jax.data.problems import load_problems
-    from coderl_jax.files import keep_rows, open_output, read_jsonl, remove, to_json_line, write_json
+    from coderl_jax.files import UserError, keep_rows, open_output, read_jsonl, remove, to_json_line, write_json
     from coderl_jax.rollout.critical import add_funnels, critical_sampling
     from coderl_jax.rollout.sampler import window_of
     from coderl_jax.rows import program_to_json
     from coderl_jax.sandbox import Judge
 
     problems = [problem.public() for problem in load_problems(config.problems, config.limit)]
+    if problems[0].task:
+        raise UserError(f"{config.problems}: problem source: expected problems with tests, got a text task; use sample.generate")
     names = {name: getattr(config, name) for name in ("actor", "critic", "rank_critic", "repair")}
     tools = make_tools(config)
     inputs = {"problems": config.problems, **{name: model or "none" for name, model in names.items()}}

@@ -8,6 +8,7 @@ n@k: of k programs drawn, those that pass the example tests are submitted first,
 chance that one of n submitted ones passes the hidden tests. It needs the verdicts under the example tests.
 """
 
+import collections
 import dataclasses
 import math
 import sys
@@ -33,10 +34,10 @@ def evaluate(config: EvaluateConfig) -> None:
     from coderl_jax.metrics.evaluation import against, evaluation
 
     problems = load_problems(config.problems)
-    chosen = problems if config.limit is None else load_problems(config.problems, config.limit)
+    chosen = problems[: config.limit]
     if chosen[0].task:
         return evaluate_texts(config, problems, chosen)
-    asked, config = config, judged_first(config, problems) if config.programs else config
+    asked, config = config, judged_first(config, problems, chosen) if config.programs else config
     judged = [problem for problem in chosen if problem.hidden_tests is not None]
     results = read_results(config, problems, judged)
     report = evaluation(results, sorted(set(config.k)), sorted(set(config.n)), config.seed, len(chosen) - len(judged))
@@ -47,20 +48,26 @@ def evaluate(config: EvaluateConfig) -> None:
     print(table(report))
 
 
-def judged_first(config: EvaluateConfig, problems: Sequence[Any]) -> EvaluateConfig:
+def judged_first(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequence[Any]) -> EvaluateConfig:
     """The configuration with verdicts in place of programs, which are judged under both kinds of tests for it.
 
-    The verdicts stand beside the report, under its name; an interrupted judging goes on.
+    The verdicts stand beside the report, under its name; an interrupted judging goes on. That k fits is checked before.
     """
+    from coderl_jax.metrics.evaluation import check_enough_programs
+    from coderl_jax.rows import read_programs
     from coderl_jax.stages.sample import JudgeConfig
     from sample.judge import judge
 
+    counts = collections.Counter(program.problem_id for _, _, program in read_programs(config.programs, problems))
+    check_enough_programs({problem.id: counts[problem.id] for problem in chosen if problem.hidden_tests is not None}, config.k)
     stem = config.out.removesuffix(".json").removesuffix(".report")
     kinds = {"hidden": f"{stem}.verdicts.jsonl"}
-    if any(problem.example_tests is not None for problem in problems):
+    if any(problem.example_tests is not None for problem in chosen):
         kinds["example"] = f"{stem}.example_verdicts.jsonl"
     for tests, out in kinds.items():
-        asked = JudgeConfig(problems=config.problems, programs=config.programs, out=out, tests=tests, judging=config.judging)
+        asked = JudgeConfig(
+            problems=config.problems, programs=config.programs, out=out, tests=tests, limit=config.limit, judging=config.judging
+        )
         judge(asked, problems)
     return dataclasses.replace(config, programs=None, verdicts=kinds["hidden"], example_verdicts=kinds.get("example"))
 

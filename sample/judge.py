@@ -30,7 +30,8 @@ def judge(config: JudgeConfig, problems: Sequence[Any] | None = None) -> None:
 
     problems = load_problems(config.problems) if problems is None else problems
     tests = {p.id: p.hidden_tests if config.tests == "hidden" else p.example_tests for p in problems}
-    programs = [program for _, _, program in read_programs(config.programs, problems)]
+    chosen = {problem.id for problem in problems[: config.limit]}
+    programs = [program for _, _, program in read_programs(config.programs, problems) if program.problem_id in chosen]
     inputs = {"problems": config.problems, "programs": config.programs}
     with Judge(config.judging) as it:
         output = open_output(config.out, config, inputs, folder=False, ignore=("out", "judging.workers", "judging.cache"))

@@ -140,6 +140,20 @@ def test_a_score_without_numbers_is_named(folder, capsys):
     assert "scores.jsonl:1: outcome_probabilities: expected numbers, p(passed) last" in complaint(capsys, *more)
 
 
+def test_a_limit_judges_no_more_and_a_k_too_large_judges_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl("problems.jsonl", [problem("a"), problem("b")])
+    write_jsonl("programs.jsonl", [{"problem_id": name, "program": "print(input())"} for name in "ab"])
+    flags = ["--problems", "jsonl:problems.jsonl", "--programs", "programs.jsonl", "--out", "x.report.json"]
+    with pytest.raises(SystemExit):
+        evaluate.main(flags)
+    assert capsys.readouterr().err.startswith("--k: expected at most 1, the number of programs of problem 'a', got 5")
+    assert not list(tmp_path.glob("x.*"))
+    evaluate.main([*flags, "--k", "1", "--limit", "1"])
+    assert len((tmp_path / "x.verdicts.jsonl").read_text().splitlines()) == 1
+    assert json.loads((tmp_path / "x.report.json").read_text())["counts"]["problems"] == 1
+
+
 def test_programs_are_judged_first_and_their_verdicts_stand_beside_the_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_jsonl("problems.jsonl", [{**problem("a"), "example_tests": TESTS}, problem("b")])

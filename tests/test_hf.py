@@ -128,6 +128,17 @@ def test_all_faults_of_a_checkpoint_are_told_in_one_line(tmp_path):
     assert "shared.weight of shape (41, 9) for (41, 16)" in said
 
 
+def test_weights_that_are_no_numbers_are_named(tmp_path):
+    weights, config = saved(tmp_path)
+    weights["shared.weight"][3, 4] = np.nan
+    weights["decoder.final_layer_norm.weight"][0] = np.inf
+    write_folder(tmp_path, config, weights)
+    expected = "weights: expected finite numbers, got others in .*shared.weight.*; the model has diverged"
+    with pytest.raises(UserError, match=expected) as fault:
+        hf.load(str(tmp_path))
+    assert "decoder.final_layer_norm.weight" in str(fault.value)
+
+
 def test_a_critic_is_no_actor_and_an_actor_no_critic(tmp_path):
     saved(tmp_path)
     with pytest.raises(UserError, match="expected a critic with an error_head, got an actor"):

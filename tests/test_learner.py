@@ -15,7 +15,7 @@ from coderl_jax.config import Optimizer
 from coderl_jax.data.batches import BatchStream, Example
 from coderl_jax.files import UserError, read_jsonl
 from coderl_jax.learner.checkpoint import Checkpoints
-from coderl_jax.learner.fit import Fit, fit
+from coderl_jax.learner.fit import Fit, fit, mean_of
 from coderl_jax.learner.state import init_state, learning_rate, make_apply, make_optimizer, make_update
 from coderl_jax.model.mesh import make_mesh
 
@@ -194,6 +194,22 @@ def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_pat
     assert rows(tmp_path)[-1]["step"] == 30
     assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 10}, "the same command again does no more"
     assert next(at) == 40
+
+
+def test_a_fit_that_diverges_says_so_in_one_line(tmp_path):
+    def broken(params, batch, key):
+        return jnp.sum(params["w"]) * jnp.nan, {}
+
+    plan = Fit(folder=tmp_path, steps=40, save_every=10, evaluate_every=10, evaluate=None, choose=None, keep=lambda params: None)
+    update = make_update(broken, make_optimizer(CONFIG))
+    settings = (stream(), lambda batch: jnp.asarray(batch.source), jax.random.key(1), plan, learning_rate(CONFIG))
+    with pytest.raises(UserError, match="expected a finite number at step 10, got nan; lower --learning-rate, with another --out"):
+        fit(start(), update, *settings)
+
+
+def test_an_update_that_was_skipped_leaves_the_logged_mean_to_the_others():
+    rows_ = [{"loss": jnp.float32(1)}, {"loss": jnp.float32(jnp.nan)}, {"loss": jnp.float32(3), "rl_loss": jnp.float32(5)}]
+    assert mean_of(rows_) == {"loss": 2.0, "rl_loss": 5.0}
 
 
 def test_the_parameters_that_validate_best_are_kept(tmp_path):

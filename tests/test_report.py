@@ -324,6 +324,19 @@ def test_time_is_summed_by_phase(folder):
     assert "runs, by stage 1 min 40 s RL 1 min 30 s 90.0% page 10 s 10.0%" in text
 
 
+def test_scores_of_text_tasks_have_a_table_and_stand_in_nobodys_way(folder):
+    scores = {"BLEU": 71.99, "Acc": 57.9, "CodeBLEU": 0.7862}
+    report = {"task": "code_to_code_java", "scores": scores, "counts": {"problems": 1000, "problems_without_answer": 0}}
+    (folder / "cs-java.report.json").write_text(json.dumps(report))
+    text = page([folder])
+    assert "Text tasks" in text
+    assert all(f"<td>{cell}</td>" in text for cell in ("71.99", "57.90", "0.7862", "1000"))
+    assert "pass@1" in text
+    (folder / "cs-java.report.json").write_text(json.dumps({"task": "x", "scores": 3}))
+    with pytest.raises(UserError, match="cs-java.report.json: file: expected scores and counts of a text task"):
+        page([folder])
+
+
 def test_two_folders_are_told_apart_by_where_their_paths_part(folder, tmp_path):
     other = tmp_path / "other"
     write(other / "test/warm.report.json", small_report(k1=(0.9, 0.8, 1.0)))

@@ -162,3 +162,13 @@ def test_first_tokens_are_as_frequent_as_the_filtered_distribution_says(temperat
     freedom = kept.sum() - 1
     assert freedom >= 3, "a distribution worth testing"
     assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_ids_beyond_the_tokenizers_are_never_drawn():
+    graphdef, params = model()
+    fewer = Sampler(graphdef, SHAPE, train_tokenizer(["print(1)"], 262), LENGTHS, Sampling(num_samples=4, top_p=1.0, rows_per_batch=16))
+    assert fewer.tokenizer.size == 262 < SHAPE.vocab_size
+    programs = [program for _, rows in fewer.sample(params, [request(name, 64) for name in PROMPTS], 0, [3.0] * 64) for program in rows]
+    assert max(max(program.tokens) for program in programs) < 262
+    everything = drawn([request(name, 64) for name in PROMPTS], temperatures=[3.0] * 64)
+    assert max(max(program.tokens) for program in everything.values()) >= 262, "the model would"

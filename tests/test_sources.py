@@ -169,11 +169,29 @@ def test_humaneval_takes_bodies_and_whole_programs(tmp_path):
         tmp_path / "samples.jsonl",
         {"task_id": "HumanEval/1", "completion": "    return n / 4\n"},
         {"task_id": "HumanEval/1", "completion": "    return n\n"},
+        {"task_id": "HumanEval/1", "completion": HUMANEVAL["prompt"] + "    return n / 4\n"},
     )
     programs = [program.program for _, _, program in read_programs(samples, found.problems)]
     whole = "def quarter(n):\n    return n / 4\n"  # without the helper that check calls
-    verdicts = judge([*programs, *problem.solutions, whole], [problem.hidden_tests] * 4, Judging())
-    assert [verdict.outcome is Outcome.PASSED for verdict in verdicts] == [True, False, True, True]
+    verdicts = judge([*programs, *problem.solutions, whole], [problem.hidden_tests] * 5, Judging())
+    assert [verdict.outcome is Outcome.PASSED for verdict in verdicts] == [True, False, True, True, True]
+
+
+def test_a_file_of_apps_gives_the_split_that_its_rows_name(tmp_path):
+    rows = [{"problem_id": i, "question": f"Print {i}.", "split": split} for i, split in enumerate(("train", "test", "train"))]
+    source = row_file(tmp_path / "apps.jsonl", *rows, {"problem_id": 7, "question": "Print 7."})
+    assert [problem.id for problem in load_problems(f"apps:{source}#test")] == ["0001", "0007"]
+    assert [problem.id for problem in load_problems(f"apps:{source}#train")] == ["0000", "0002", "0007"]
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match="expected the folder of #test, got that of train"):
+        load_problems(f"apps:{tmp_path}/train#test")
+
+
+def test_mbpps_tests_are_a_list(tmp_path):
+    good = {"task_id": 11, "text": "Print.", "code": "print()", "test_list": ["assert 1"]}
+    found = read_source(f"mbpp:{row_file(tmp_path / 'm.jsonl', good, {**good, 'task_id': 12, 'test_list': 'assert 1'})}#test")
+    assert [problem.id for problem in found.problems] == ["11"]
+    assert [(left.id, left.why) for left in found.left_out] == [("12", "test_list is no list")]
 
 
 def test_codexglues_pairs_are_read_from_every_form(tmp_path):

@@ -125,7 +125,7 @@ def test_transformers_reads_what_is_saved(trained, tmp_path):
     ("content", "message"),
     [
         ({}, "expected tokenizer.json, or vocab.json and merges.txt, got neither"),
-        ({"vocab.json": "{}"}, "got neither"),
+        ({"vocab.json": "{}"}, "got vocab.json; check"),
         ({"tokenizer.json": "{nonsense"}, "expected readable files"),
         ({"tokenizer.json": "{}"}, "expected readable files"),
         ({"vocab.json": "[]", "merges.txt": ""}, "expected readable files"),

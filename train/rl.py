@@ -278,8 +278,8 @@ class Loop:
     def _update(self, rollout: Any, seed: int, first: int) -> dict[str, float]:
         """One update a batch, of both terms; of an objective by turns of one: cross-entropy at even updates, RL at odd ones."""
         import jax
-        import numpy as np
 
+        from coderl_jax.learner.fit import mean_of
         from coderl_jax.learner.steps import RLBatch, TextBatch
         from coderl_jax.rollout.collect import deal, seed_of
 
@@ -311,8 +311,7 @@ class Loop:
                 logged["ce_loss"] = told["loss"]
             self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])
             rows.append({**logged, **applied})
-        rows = jax.device_get(rows)
-        return {name: float(np.mean([row[name] for row in rows if name in row])) for name in {name: None for row in rows for name in row}}
+        return mean_of(rows)
 
     def _drift(self, rollout: Any) -> dict[str, float]:
         """KL to the start and entropy, on the first programs of the round."""

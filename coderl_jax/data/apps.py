@@ -33,7 +33,11 @@ def load_apps(source: str, path: str, split: str) -> Iterator[Problem | LeftOut]
         return apps_problems(hub_rows(source, REPOSITORY, file=f"{split}.jsonl"))
     place = pathlib.Path(path)
     if not place.is_dir():
-        return apps_problems(read_rows(path))
+        return apps_problems((place, row) for place, row in read_rows(path) if row.get("split", split) == split)
+    if place.name in SPLITS and place.name != split:
+        raise UserError(
+            f"{path}: problem source: expected the folder of #{split}, got that of {place.name}; name its parent or the other split"
+        )
     folder = place / split if (place / split).is_dir() else place
     if any((child / "question.txt").exists() for child in folder.iterdir() if child.is_dir()):
         return apps_problems(_folder_rows(folder))

@@ -1,5 +1,6 @@
 """What a problem source holds, in a few lines: counts, lengths, which tests there are."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def description(source: Source, tokenizer: Tokenizer | None, lengths: Lengths) -
 
 def _spread(values: Sequence[int]) -> str:
     ordered = sorted(values)
-    return f"median {statistics.median_low(ordered)}, 95% {ordered[int(0.95 * (len(ordered) - 1))]}, most {ordered[-1]}"
+    return f"median {statistics.median_low(ordered)}, 95% {ordered[math.ceil(0.95 * len(ordered)) - 1]}, most {ordered[-1]}"
 
 
 def _over(values: Sequence[int], most: int, tokenizer: Tokenizer | None) -> str:

@@ -41,6 +41,8 @@ def _problem(number: int, row: dict[str, Any]) -> Problem:
     text, code, asserts = row.get("text", row.get("prompt")), row.get("code"), row.get("test_list")
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text")
+    if not isinstance(asserts, list | None):
+        raise ValueError("test_list is no list")
     asserts = tuple(unix_lines(line) for line in asserts or ())
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or ())
     tests = AssertTests(setup=unix_lines(setup), asserts=asserts) if asserts else None

@@ -149,8 +149,9 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     folder = existing(folder, "tokenizer")
     folder = next((folder / inside for inside in ("model", "tokenizer") if (folder / inside).is_dir()), folder)
     whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    found = next((path.name for path in (vocabulary, merges) if path.exists()), "neither")
     if not whole.exists() and not (vocabulary.exists() and merges.exists()):
-        raise UserError(f"{folder}: tokenizer: expected tokenizer.json, or vocab.json and merges.txt, got neither; check the folder")
+        raise UserError(f"{folder}: tokenizer: expected tokenizer.json, or vocab.json and merges.txt, got {found}; check the folder")
     try:
         if whole.exists():
             backend = tokenizers.Tokenizer.from_file(str(whole))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from coderl_jax.cli import Preempted
@@ -97,7 +98,7 @@ def fit(
             bar.update()
             last = at == plan.steps
             if at % LOG_EVERY == 0 or last:
-                row = _mean(pending)
+                row = mean_of(pending)
                 seconds = time.perf_counter() - began
                 log.write(at, **row, learning_rate=float(schedule(at - 1)), updates_per_second=len(pending) / seconds)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
@@ -130,6 +131,12 @@ def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:
     return plan.choose is not None and 0 < plan.patience <= progress["waited"]
 
 
-def _mean(rows: list[dict]) -> dict[str, float]:
+def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean of every number over the rows that have it. What is not finite, of an update that was skipped, counts only where all is so."""
     rows = jax.device_get(rows)
-    return {name: float(sum(row[name] for row in rows) / len(rows)) for name in rows[0]}
+    found = {}
+    for name in {name: None for row in rows for name in row}:
+        values = np.array([row[name] for row in rows if name in row], np.float64)
+        finite = values[np.isfinite(values)]
+        found[name] = float(np.mean(finite if len(finite) else values))
+    return found

@@ -4,6 +4,7 @@ The JSON lines are the record. A tracker shows them, and one that fails is left 
 """
 
 import contextlib
+import math
 import pathlib
 import sys
 import time
@@ -35,7 +36,14 @@ class RunLog:
                 self._trackers[name] = _WandB(folder, tracking.wandb)
 
     def write(self, step: int, **values: Any) -> None:
-        """Write one row. `step` counts optimizer updates or rounds, as the stage says."""
+        """Write one row. `step` counts optimizer updates or rounds, as the stage says.
+
+        Raises:
+          UserError: a number that is not finite: the run has diverged.
+        """
+        for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name}: expected a finite number at step {step}, got {value}; lower --learning-rate, with another --out")
         self._metrics.write(step, **values)
         for name, tracker in list(self._trackers.items()):
             with self._spared_by(name):

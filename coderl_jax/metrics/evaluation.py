@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def evaluation(results: Sequence[ProblemResult], ks: Sequence[int], ns: Sequence
       UserError: a k is above the smallest number of programs of a problem that has any.
     """
     counts = [len(result.outcomes) for result in results]
-    _check_enough_programs(results, ks)
+    check_enough_programs({result.id: len(result.outcomes) for result in results}, ks)
     metrics = _metrics(ks, ns if any(result.passes_example is not None for result in results) else ())
     table = {metric: np.array([value(r) if r.outcomes else 0.0 for r in results]) for metric, value in metrics.items()}
     by_outcome = Counter(outcome for result in results for outcome in result.outcomes)
@@ -134,12 +134,12 @@ def _submitted(result: ProblemResult, n: int, k: int) -> float:
     return n_at_k(result.passes_example, hidden, n, k, result.scores)
 
 
-def _check_enough_programs(results: Sequence[ProblemResult], ks: Sequence[int]) -> None:
-    fewest = min((result for result in results if result.outcomes), key=lambda result: len(result.outcomes))
-    if max(ks) > len(fewest.outcomes):
+def check_enough_programs(programs: Mapping[str, int], ks: Sequence[int]) -> None:
+    """Raise UserError where a k is larger than the number of programs of a problem that has any."""
+    name, fewest = min(((name, count) for name, count in programs.items() if count), key=lambda entry: entry[1], default=("", max(ks)))
+    if max(ks) > fewest:
         raise UserError(
-            f"--k: expected at most {len(fewest.outcomes)}, the number of programs of problem {shown(fewest.id)}, got {max(ks)}; "
-            "draw more programs or lower k"
+            f"--k: expected at most {fewest}, the number of programs of problem {shown(name)}, got {max(ks)}; draw more programs or lower k"
         )
 
 

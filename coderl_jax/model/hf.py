@@ -186,16 +186,25 @@ def _read_params(
         wanted |= dict.fromkeys(_layer_keys(row, variables[row.path].shape), _their_shape(row, variables[row.path].shape))
     weights = _with_output(folder, weights, shape)
     _check_weights(folder, wanted, weights)
-    filled = {}
+    filled, broken = {}, []
     for row in rows:
         array = _ours(row, variables[row.path].shape, weights)
+        if not np.isfinite(array).all():
+            broken.append(row.key)
         if mesh is None:
             placed = jax.device_put(array)
         else:
             placed = jax.make_array_from_callback(array.shape, places[row.path].get_value(), array.__getitem__)
         # Waited for, so that no more than one array is in memory twice.
         filled[row.path] = variables[row.path].replace(jax.block_until_ready(placed))
+    if broken:
+        raise UserError(f"{folder}: weights: expected finite numbers, got others in {_some(broken)}; the model has diverged")
     return graphdef, nnx.from_flat_state(filled)
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    """The first few, and how many more there are."""
+    return "; ".join(names[:most]) + (f"; and {len(names) - most} more" if len(names) > most else "")
 
 
 def _ours(row: Row, ours: tuple[int, ...], weights: dict[str, Stored]) -> np.ndarray:
@@ -252,7 +261,7 @@ def _check_weights(folder: pathlib.Path, wanted: dict[str, tuple[int, ...]], wei
             elif found.type not in ("F32", "BF16", "F16"):
                 faults.append(f"{key} of type {found.type}")
     if faults:
-        raise UserError(f"{folder}: weights: expected what config.json describes, got {'; '.join(faults)}; check both files")
+        raise UserError(f"{folder}: weights: expected what config.json describes, got {_some(faults)}; check both files")
 
 
 def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: int | None = None, dtype: DTypeLike = jnp.float32) -> None:

@@ -56,6 +56,28 @@ class Evaluation:
         return self.name.rsplit("/", 1)[-1]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextScores:
+    """What sample.evaluate said of a text task: `scores` as CodeXGLUE prints them, of so many `problems`."""
+
+    title: str
+    task: str
+    scores: dict[str, float]
+    problems: int
+
+
+def read_text_scores(path: pathlib.Path, title: str) -> TextScores | None:
+    """The scores in a file, or None where it is a report of programs that were run."""
+    report = read_json(path)
+    if not isinstance(report, dict) or "task" not in report:
+        return None
+    scores, counts = report.get("scores"), report.get("counts")
+    numbers = isinstance(scores, dict) and all(isinstance(value, int | float) for value in scores.values())
+    if not numbers or not isinstance(counts, dict) or not isinstance(counts.get("problems"), int):
+        raise UserError(f"{path}: file: expected scores and counts of a text task, got {shown(report)}; evaluate again")
+    return TextScores(title=title, task=str(report["task"]), scores=scores, problems=counts["problems"])
+
+
 def read_evaluation(path: pathlib.Path, name: str, title: str, note: str, folder: str = "") -> Evaluation:
     """The evaluation in a file.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, shown
-from coderl_jax.report.evaluations import Evaluation, read_evaluation
+from coderl_jax.report.evaluations import Evaluation, TextScores, read_evaluation, read_text_scores
 from coderl_jax.report.judged import Judged, ProblemText, read_judged
 
 _MOST_OF_A_FILE, _MOST_OF_ALL = 60, 300  # programs to look at
@@ -35,6 +35,7 @@ class Material:
     names: list[str]
     runs: list[Run]
     evaluations: list[Evaluation]
+    texts: list[TextScores]
     funnels: dict[str, dict[str, Any]]
     judged: list[Judged]
     timings: dict[str, dict[str, float]]
@@ -59,12 +60,13 @@ def gather(folders: Sequence[str | os.PathLike]) -> Material:
         names=[part.label or part.root.resolve().name for part in parts],
         runs=sorted((run for part in parts for run in part.runs()), key=lambda run: _started(run.manifest)),
         evaluations=[evaluation for part in parts for evaluation in part.evaluations()],
+        texts=[scores for part in parts for scores in part.texts()],
         funnels={title: funnel for part in parts for title, funnel in part.funnels()},
         judged=[judged for part in parts for judged in part.judged(most)],
         timings={title: timing for part in parts for title, timing in part.timings()},
         manifests=dict(sorted((entry for part in parts for entry in part.manifests()), key=lambda entry: _started(entry[1]))),
     )
-    if not any((material.runs, material.evaluations, material.funnels, material.judged, material.timings)):
+    if not any((material.runs, material.evaluations, material.texts, material.funnels, material.judged, material.timings)):
         raise _nothing(folders, "metrics.jsonl, *.report.json, *.funnel.json, *.verdicts.jsonl or timing.json")
     return material
 
@@ -134,10 +136,19 @@ class _Folder:
             )
 
     def evaluations(self) -> Iterator[Evaluation]:
-        """What sample.evaluate wrote."""
+        """What sample.evaluate wrote of programs that were run."""
         for path, name in self.ordered("report.json"):
+            if read_text_scores(path, name) is not None:
+                continue
             known = self.rows.get(_last(name), {})
             yield read_evaluation(path, name, self._title(name), known.get("note") or "", self.label)
+
+    def texts(self) -> Iterator[TextScores]:
+        """What it wrote of text tasks."""
+        for path, name in self.ordered("report.json"):
+            scores = read_text_scores(path, self._title(name))
+            if scores is not None:
+                yield scores
 
     def funnels(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What sample.critical wrote beside its programs."""

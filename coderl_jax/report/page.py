@@ -31,6 +31,7 @@ def page(folders: Sequence[str | os.PathLike]) -> str:
     material = gather(folders)
     parts = {
         "Results": sections.results_section(material.evaluations) if material.evaluations else Markup(),
+        "Text tasks": sections.texts_section(material.texts),
         "Compared": compare_section([run for run in material.runs if run.rows], material.evaluations),
         "Learning curves": joined(*(run_section(run) for run in material.runs if run.rows)),
         "Critical sampling": funnel_section(material.funnels, material.judged),

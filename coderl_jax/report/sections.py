@@ -7,7 +7,7 @@ from typing import Any
 from coderl_jax.report.axes import duration, percent, words
 from coderl_jax.report.charts import bar_chart, interval_chart
 from coderl_jax.report.curves import phase_seconds
-from coderl_jax.report.evaluations import Evaluation
+from coderl_jax.report.evaluations import Evaluation, TextScores
 from coderl_jax.report.gather import Material
 from coderl_jax.report.judged import PASSED_FIRST
 from coderl_jax.report.markup import Markup, joined, tag
@@ -34,6 +34,27 @@ def results_section(evaluations: Sequence[Evaluation]) -> Markup:
         joined(tag("h3", "Outcomes of the programs"), outcome_key(), *mixes) if mixes else None,
         _difficulties(evaluations),
     )
+
+
+def texts_section(texts: Sequence[TextScores]) -> Markup:
+    """A table a task: a row a report, a column a score."""
+    parts = []
+    for task in dict.fromkeys(found.task for found in texts):
+        rows = [found for found in texts if found.task == task]
+        names = list(dict.fromkeys(name for found in rows for name in found.scores))
+        head = tag("tr", tag("th", ""), *(tag("th", name) for name in names), tag("th", "problems"))
+        body = [
+            tag(
+                "tr", tag("th", found.title), *(tag("td", _score(found.scores.get(name))) for name in names), tag("td", str(found.problems))
+            )
+            for found in rows
+        ]
+        parts += [tag("h3", words(task)), tag("div", tag("table", tag("thead", head), tag("tbody", *body)), cls="scroll")]
+    return joined(*parts)
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}" if value <= 1 else f"{value:.2f}"
 
 
 def _difficulties(evaluations: Sequence[Evaluation]) -> Markup | None:

@@ -162,7 +162,10 @@ def _decode_batch(
 
     def step(tokens, position, cache):
         hidden, cache = model.decode_step(tokens, position, cache, cross, source_mask)
-        return model.logits(hidden), cache
+        logits = model.logits(hidden)
+        if tokenizer.size < shape.vocab_size:  # rows that pad the embedding to a round size stand for no text
+            logits = jnp.where(jnp.arange(shape.vocab_size) < tokenizer.size, logits, -jnp.inf)
+        return logits, cache
 
     state = decode(
         step,

@@ -40,7 +40,12 @@ class JudgeConfig:
     """Verdicts, a JSONL file."""
     tests: Literal["hidden", "example"] = "hidden"
     """Which tests decide."""
+    limit: int | None = None
+    """Only the programs of the first so many problems."""
     judging: Judging = Judging()
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "limit")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +133,7 @@ class EvaluateConfig:
         given = [name for name in ("programs", "verdicts") if getattr(self, name)]
         expect(len(given) == 1, "programs", "either it or --verdicts", " and ".join(f"--{name}" for name in given) or "neither")
         expect(not (self.programs and self.example_verdicts), "example-verdicts", "--verdicts beside it", "--programs")
+        expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "limit")
         for name in ("k", "n"):
             value = getattr(self, name)
             expect(len(value) > 0 and all(v >= 1 for v in value), name, "whole numbers >= 1", value)
