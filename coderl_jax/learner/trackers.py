@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from coderl_jax.config import Tracking
-from coderl_jax.files import MetricsLog, read_json, read_jsonl, sha256
+from coderl_jax.files import MetricsLog, UserError, read_json, read_jsonl, sha256
 
 
 class RunLog:
