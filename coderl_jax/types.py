@@ -196,6 +196,7 @@ class Rollout:
       ratio_advantage: the same by the share of tests that it passes, float32 [b].
       error: True at tokens of the line that the error is on, or at all of an error that has no line, bool [b, t].
       executed: True at tokens of lines that ran, at all where nobody knows, bool [b, t].
+      critic: a critic's value of each token, q(w_t), where it is known beforehand, float32 [b, t].
       behaviour: log-probabilities of the tokens under the policy that wrote them, float32 [b, t].
       reference: the same under the policy that the run began with, float32 [b, t].
       token_advantage: advantage of each token, where a value model makes it differ within a program, float32 [b, t].
@@ -212,6 +213,7 @@ class Rollout:
     ratio_advantage: np.ndarray | None = None
     error: np.ndarray | None = None
     executed: np.ndarray | None = None
+    critic: np.ndarray | None = None
     behaviour: np.ndarray | None = None
     reference: np.ndarray | None = None
     token_advantage: np.ndarray | None = None

@@ -1,5 +1,6 @@
 """The commands, as a user runs them, on a problem set that a very small model learns in seconds."""
 
+import dataclasses
 import json
 import pathlib
 import signal
@@ -237,6 +238,52 @@ def test_options_that_an_objective_would_not_read_are_refused(work, tmp_path, ca
     assert stop.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(line)
     assert not list(tmp_path.iterdir())
+
+
+def test_offline_rl_learns_from_saved_programs_verdicts_and_scores(work, tmp_path, capsys):
+    greedy = ["--actor", work / "warm", "--problems", f"jsonl:{work}/problems.jsonl", "--num-samples", 1, "--temperature", 0, *LENGTHS]
+    main(generate, greedy, "--out", tmp_path / "greedy.jsonl")
+    judged = ["--problems", f"jsonl:{work}/problems.jsonl", *JUDGING, "--programs", tmp_path / "greedy.jsonl"]
+    main(judge, judged, "--out", tmp_path / "baseline.jsonl")
+    flags = [flag for flag in rl_flags(work, rounds=3) if flag not in ("--critic", work / "critic")]
+    flags += ["--offline", work / "verdicts.jsonl", "--offline-baseline", tmp_path / "baseline.jsonl"]
+    main(rl, flags, "--offline-scores", work / "scores.jsonl", "--out", tmp_path / "scored")
+    main(rl, flags, "--critic", work / "critic", "--out", tmp_path / "critic")
+    scored, asked = (rows_of(tmp_path / name / "metrics.jsonl") for name in ("scored", "critic"))
+    assert [row["rl_loss"] for row in scored[1:]] == pytest.approx([row["rl_loss"] for row in asked[1:]], rel=1e-3), (
+        "the critic's own scores"
+    )
+    assert {row["outcomes"]["passed"] for row in scored[1:]} != {0.0}
+    assert all("sample_and_judge" not in row["seconds"] for row in scored[1:])
+    with pytest.raises(SystemExit):
+        main(rl, flags, "--objective", "grpo", "--out", tmp_path / "never")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("--offline: expected none with --objective grpo")
+
+
+def test_upstreams_folders_of_programs_are_read(work, tmp_path):
+    for number, problem in enumerate(toy_problems()[:4]):
+        folder = tmp_path / "programs" / f"toy_{number}"
+        folder.mkdir(parents=True)
+        entries = [{"code": problem.solutions[0], "result": True}, {"code": "x(", "result": -2, "error_type": "SyntaxError"}]
+        (folder / "gen_solutions.json").write_text(json.dumps([*entries, {"code": "print(1)\n", "result": False}]))
+        (folder / "baseline_solutions.json").write_text(json.dumps([{"code": "y", "result": -1}]))
+    rows = [dataclasses.replace(problem, id=f"toy_{number}") for number, problem in enumerate(toy_problems())]
+    save_problems(tmp_path / "problems.jsonl", rows)
+    flags = [
+        "--problems",
+        f"jsonl:{tmp_path}/problems.jsonl",
+        "--init",
+        work / "warm",
+        "--offline",
+        tmp_path / "programs",
+        *LENGTHS,
+        *GENTLE,
+    ]
+    main(rl, flags, "--rounds", 2, "--problems-per-round", 4, "--num-samples", 3, "--updates-per-round", 1, "--out", tmp_path / "rl")
+    last = rows_of(tmp_path / "rl" / "metrics.jsonl")[-1]
+    assert last["outcomes"] == pytest.approx({"compile_error": 1 / 3, "runtime_error": 0, "failed_test": 1 / 3, "passed": 1 / 3})
+    assert last["greedy_pass"] == 0
+    assert last["returns"] == pytest.approx({"-0.4": 1 / 3, "0.3": 1 / 3, "1.6": 1 / 3})
 
 
 def test_in_upstream_parity_updates_of_both_terms_take_turns(work, tmp_path):

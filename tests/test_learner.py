@@ -203,7 +203,7 @@ def test_a_fit_that_diverges_says_so_in_one_line(tmp_path):
     plan = Fit(folder=tmp_path, steps=40, save_every=10, evaluate_every=10, evaluate=None, choose=None, keep=lambda params: None)
     update = make_update(broken, make_optimizer(CONFIG))
     settings = (stream(), lambda batch: jnp.asarray(batch.source), jax.random.key(1), plan, learning_rate(CONFIG))
-    with pytest.raises(UserError, match="expected a finite number at step 10, got nan; lower --learning-rate, with another --out"):
+    with pytest.raises(UserError, match="expected a finite number at step 20, got nan; lower --learning-rate, with another --out"):
         fit(start(), update, *settings)
 
 

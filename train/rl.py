@@ -33,11 +33,14 @@ def reinforce(config: RLConfig) -> None:
     from coderl_jax.rollout.models import check_same_tokenizer, load_model
     from coderl_jax.sandbox import Judge
     from train.examples import judgeable
+    from train.offline import Saved
 
     objective = objective_named(config.objective)
     baseline_of(objective, config.baseline)
     check_options(config, objective)
     problems = judgeable(load_problems(config.problems, config.limit), config.problems)
+    saved = Saved(config.offline, config.offline_baseline, config.offline_scores, problems) if config.offline else None
+    problems = saved.problems if saved else problems
     actor = load_model(config.init, "actor")
     critic = load_model(config.critic, "critic") if config.critic else None
     if critic is not None:
@@ -50,13 +53,14 @@ def reinforce(config: RLConfig) -> None:
         "init": config.init,
         "critic": config.critic or "none",
         "supervised": config.supervised or "none",
+        **{name: getattr(config, name) or "none" for name in ("offline", "offline_baseline", "offline_scores")},
     }
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
     with Judge(dataclasses.replace(config.judging, coverage="executed" in objective.NEEDS)) as judge:
-        progress = Loop(config, output.partial, problems, actor, critic, judge).run()
+        progress = Loop(config, output.partial, problems, actor, critic, judge, saved).run()
     output.finish({"best": dataclasses.asdict(progress)})
 
 
@@ -67,10 +71,13 @@ def check_options(config: RLConfig, objective: Any) -> None:
     needs, name = objective.NEEDS, config.objective
     rules = [
         ("critic", config.critic, "critic" in needs, "none"),
+        ("offline-scores", config.offline_scores, "critic" in needs, "none"),
         ("baseline", config.baseline, objective.advantages is over, "none"),
         ("passes", config.passes if config.passes > 1 else None, "behaviour" in needs, "1"),
         ("negative-weight", config.terms.negative_weight if config.terms.negative_weight != 1 else None, "value" not in needs, "1"),
     ]
+    if config.offline and needs & {"behaviour", "executed"}:
+        raise UserError(f"--offline: expected none with --objective {name}, which needs the policy that sampled, got one; choose another")
     for flag, given, read, expected in rules:
         if given is not None and not read:
             raise UserError(f"--{flag}: expected {expected} with --objective {name}, which does not read it, got {given}; leave it out")
@@ -116,7 +123,7 @@ class Progress:
 class Loop:
     """The rounds of one run."""
 
-    def __init__(self, config: RLConfig, folder: Any, problems: list, actor: Any, critic: Any, judge: Any):
+    def __init__(self, config: RLConfig, folder: Any, problems: list, actor: Any, critic: Any, judge: Any, saved: Any = None):
         import jax
 
         from coderl_jax.data.batches import BatchStream
@@ -129,7 +136,8 @@ class Loop:
         from train.examples import solution_examples, validator
         from train.values import Values
 
-        self.config, self.folder, self.actor, self.judge = config, folder, actor, judge
+        self.config, self.folder, self.actor, self.judge, self.saved = config, folder, actor, judge, saved
+        self.names = [p.id for p in problems]
         self.objective = objective_named(config.objective)
         self.baseline = baseline_of(self.objective, config.baseline)
         self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
@@ -211,9 +219,13 @@ class Loop:
         chosen = self._problems_of(at)
         requests, tests = [self.requests[i] for i in chosen], [self.tests[i] for i in chosen]
         temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
-        with _timed(seconds, "sample_and_judge"):
-            seed = collect.seed_of(config.seed, at)
-            judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
+        seed = collect.seed_of(config.seed, at)
+        if self.saved:
+            draw = (config.sampling.num_samples, self.actor.tokenizer, config.lengths)
+            judged = [self.saved.drawn(self.names[i], *draw, collect.seed_of(seed, i)) for i in chosen]
+        else:
+            with _timed(seconds, "sample_and_judge"):
+                judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
         with _timed(seconds, "credit"):
             rollout = self._rollout(requests, judged, chosen)
         with _timed(seconds, "update"):
@@ -254,6 +266,8 @@ class Loop:
         rollout = collect.to_rollout(requests, judged, weighed[0], self.actor.tokenizer, needs)
         if len(weighed) > 1:
             rollout = dataclasses.replace(rollout, ratio_advantage=weighed[1])
+        if self.saved:
+            rollout = dataclasses.replace(rollout, critic=self.saved.values(judged, rollout.target.shape[1]))
         if "behaviour" in needs:
             rollout = dataclasses.replace(rollout, behaviour=self._over(self.logprobs, self.state.params, rollout))
         if "value" in needs or terms.kl_weight:

@@ -89,7 +89,7 @@ class RLBatch(NamedTuple):
         advantage = rollout.token_advantage
         if advantage is None:
             advantage = np.broadcast_to(rollout.advantage[:, None], rollout.target.shape).copy()
-        names = {name: getattr(rollout, name) for name in ("behaviour", "error", "ratio_advantage", "executed")}
+        names = {name: getattr(rollout, name) for name in ("critic", "behaviour", "error", "ratio_advantage", "executed")}
         parts = {name: part if part.ndim == 1 else of_length(part, width) for name, part in names.items() if part is not None}
         reference = None if rollout.reference is None else of_length(rollout.reference, width)
         counts = np.float32(tokens), np.float32(programs)
@@ -149,12 +149,14 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
 
     def loss(params: Any, batch: RLBatch, key: Key[Array, ""]):
         text, mask = batch.text, batch.text.target_mask
-        values = jnp.ones(mask.shape, jnp.float32)
+        values = batch.parts.get("critic", jnp.ones(mask.shape, jnp.float32))
         if critic is not None:
             values = token_values(critic_logits(critic, critic_params, text.source, text.source_mask, text.target), batch.outcome)
         logits = sequence_logits(actor, params, text.source, text.source_mask, text.target)
         logprobs = losses.token_logprobs(logits, text.target)
-        signals = Signals(logprobs, mask, batch.tokens, batch.programs, batch.advantage, jax.lax.stop_gradient(values), **batch.parts)
+        signals = Signals(
+            logprobs, mask, batch.tokens, batch.programs, batch.advantage, **{**batch.parts, "critic": jax.lax.stop_gradient(values)}
+        )
         value = objective.loss(signals, settings)
         if settings.kl_weight:
             value += settings.kl_weight * losses.sampled_kl(logprobs, batch.reference, mask)

@@ -200,6 +200,12 @@ class RLConfig:
     """Actor to improve: a run folder, a Hugging Face folder or a hub id."""
     critic: str | None = None
     """Four-outcome critic; none: every token value is 1."""
+    offline: str | None = None
+    """Judged programs to learn from in place of sampling: verdicts (JSONL), or upstream's folder of gen_solutions.json files."""
+    offline_baseline: str | None = None
+    """Verdicts of greedy programs, one a problem, beside --offline."""
+    offline_scores: str | None = None
+    """Scores of the programs of --offline: their token values, in place of a critic."""
     supervised: str | None = None
     """Problem source with solutions for the cross-entropy term; none: RL alone."""
     limit: int | None = None
@@ -235,4 +241,8 @@ class RLConfig:
         expect_each(
             self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every", "passes"
         )
+        for name in ("offline_baseline", "offline_scores"):
+            value = getattr(self, name)
+            expect(value is None or self.offline is not None, name, "--offline beside it", value)
+        expect(not (self.critic and self.offline_scores), "offline_scores", "it or --critic", "both")
         expect(self.optimizer.epochs is None, "epochs", "--rounds in RL", self.optimizer.epochs)

@@ -1,0 +1,137 @@
+"""Offline RL: programs, verdicts and token values out of files, in place of sampling, judging and scoring (the released code's way)."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from coderl_jax.config import Lengths
+from coderl_jax.data.prompts import program_tokens
+from coderl_jax.data.tokenizer import Tokenizer
+from coderl_jax.files import UserError, shown
+from coderl_jax.rollout.collect import Judged
+from coderl_jax.rows import read_programs, read_verdicts, score_from_json
+from coderl_jax.types import Outcome, Problem, Program, Verdict
+
+GENERATED, GREEDY = "gen_solutions.json", "baseline_solutions.json"
+_RESULTS = {True: Outcome.PASSED, False: Outcome.FAILED_TEST, -1: Outcome.RUNTIME_ERROR, -2: Outcome.COMPILE_ERROR}
+
+
+class Saved:
+    """Judged programs of files, by problem.
+
+    Attributes:
+      problems: those with a greedy program and another.
+    """
+
+    def __init__(self, programs: str, baseline: str | None, scores: str | None, problems: Sequence[Problem]):
+        """Read the files.
+
+        Args:
+          programs: verdicts of sampled programs (JSON lines), or upstream's folder, a folder a problem with `gen_solutions.json` and
+            `baseline_solutions.json`.
+          baseline: verdicts of greedy programs, one a problem; not with upstream's folder, which has its own.
+          scores: of `sample.score` for the sampled programs, or None.
+          problems: what the programs are for.
+
+        Raises:
+          UserError: a malformed row, no problem with both, scores of other programs.
+        """
+        if pathlib.Path(programs).is_dir():
+            if baseline:
+                raise UserError(f"--offline-baseline: expected none beside a folder, which has its own, got {shown(baseline)}")
+            sampled, greedy = upstream_programs(pathlib.Path(programs), problems)
+        elif baseline is None:
+            raise UserError("--offline-baseline: expected verdicts of greedy programs beside --offline, got none; judge some")
+        else:
+            sampled, greedy = read_verdicts(programs, problems), read_verdicts(baseline, problems)
+        self._sampled: dict[str, Judged] = {}
+        for program, verdict in sampled:
+            if verdict.outcome is not None:
+                self._sampled.setdefault(program.problem_id, []).append((program, verdict))
+        self._greedy = {program.problem_id: (program, verdict) for program, verdict in reversed(greedy) if verdict.outcome is not None}
+        self._values = {} if scores is None else _token_values(scores, problems)
+        self.problems = [problem for problem in problems if problem.id in self._sampled and problem.id in self._greedy]
+        if not self.problems:
+            raise UserError(f"{programs}: programs: expected sampled and greedy ones of --problems, got no problem with both; judge some")
+        count = sum(len(self._sampled[problem.id]) for problem in self.problems)
+        print(
+            f"{count} saved programs of {len(self.problems)} problems; {len(problems) - len(self.problems)} problems left out",
+            file=sys.stderr,
+        )
+
+    def drawn(self, problem_id: str, count: int, tokenizer: Tokenizer, lengths: Lengths, seed: int) -> Judged:
+        """The greedy program of a problem, then `count` others, drawn without repeats while they last; each with its tokens."""
+        others = self._sampled[problem_id]
+        rounds = -(-count // len(others))
+        random = np.random.default_rng(seed)
+        order = np.concatenate([random.permutation(len(others)) for _ in range(rounds)])[:count]
+
+        def tokenised(program: Program) -> Program:
+            return dataclasses.replace(program, tokens=tuple(program_tokens(tokenizer, program.program, lengths.max_new_tokens)))
+
+        chosen = [self._greedy[problem_id], *(others[i] for i in order)]
+        return [(tokenised(program), verdict) for program, verdict in chosen]
+
+    def values(self, judged: Sequence[Judged], width: int) -> np.ndarray | None:
+        """q(w_t) of the sampled programs as the scores have them, float32 [b, width]; None without scores.
+
+        Raises:
+          UserError: a program without its score, or one of other tokens.
+        """
+        if not self._values:
+            return None
+        found = []
+        for rows in judged:
+            for program, _ in rows[1:]:
+                row = self._values.get((program.problem_id, program.index))
+                if row is None or len(row) != len(program.tokens):
+                    got = "none" if row is None else f"{len(row)} values for {len(program.tokens)} tokens"
+                    place = f"problem {shown(program.problem_id)} index {program.index}"
+                    raise UserError(f"--offline-scores: expected a value a token of {place}, got {got}; score the same programs")
+                found.append(np.pad(np.asarray(row, np.float32), (0, width - len(row))))
+        return np.stack(found)
+
+
+def _token_values(path: str, problems: Sequence[Problem]) -> dict[tuple[str, int], tuple[float, ...]]:
+    rows = read_programs(path, problems)
+    return {(program.problem_id, program.index): score_from_json(place, row).token_values for place, row, program in rows}
+
+
+def upstream_programs(folder: pathlib.Path, problems: Sequence[Problem]) -> tuple[Judged, Judged]:
+    """(sampled, greedy) programs of upstream's layout: FOLDER/PROBLEM/gen_solutions.json and baseline_solutions.json.
+
+    Each is a list of {"code", "result"} with result true (passed), false (failed a test), -1 (runtime error) or -2 (compile error);
+    `error_type`, where there is one, is kept.
+
+    Raises:
+      UserError: a malformed file.
+    """
+    known = {problem.id for problem in problems}
+    sampled: Judged = []
+    greedy: Judged = []
+    for place in sorted(child for child in folder.iterdir() if child.name in known):
+        for name, rows in ((GENERATED, sampled), (GREEDY, greedy)):
+            if (place / name).exists():
+                rows += _upstream_rows(place / name, place.name)
+    return sampled, greedy
+
+
+def _upstream_rows(path: pathlib.Path, problem_id: str) -> Iterator[tuple[Program, Verdict]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: file: expected JSON, got {error}; check it") from None
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: file: expected a list of programs, got {shown(entries)}; check it")
+    for number, entry in enumerate(entries):
+        code, result = (entry.get("code"), entry.get("result")) if isinstance(entry, dict) else (None, None)
+        outcome = next((outcome for value, outcome in _RESULTS.items() if type(result) is type(value) and result == value), None)
+        if not isinstance(code, str) or outcome is None:
+            raise UserError(f"{path}: entry {number}: expected code and a result of true, false, -1 or -2, got {shown(entry)}; mend it")
+        kind = entry.get("error_type")
+        verdict = Verdict(outcome=outcome, error_type=kind if isinstance(kind, str) else None)
+        yield Program(problem_id=problem_id, program=code, index=number), verdict
