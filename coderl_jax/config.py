@@ -233,6 +233,8 @@ class RLTerms:
     """Weight of the entropy bonus."""
     negative_weight: float = 1.0
     """Weight of programs whose advantage is negative; 1 is the papers', less is more careful."""
+    match_weight: float = 0.0
+    """Weight in a program's reward of how much of a reference solution's syntax and data flow it shares (PPOCoder)."""
     clip: float = 0.2
     """How far a token's probability may move in a round before moving further pays nothing (grpo, ppo, stepcoder)."""
     reward_kl: float = 0.05
@@ -241,7 +243,7 @@ class RLTerms:
     """KL to the start, in nats a token, that this weight is adapted to; 0 keeps the weight (ppo, stepcoder)."""
 
     def __post_init__(self):
-        names = ("ce_weight", "kl_weight", "entropy_weight", "negative_weight", "reward_kl", "kl_target")
+        names = ("ce_weight", "kl_weight", "entropy_weight", "negative_weight", "match_weight", "reward_kl", "kl_target")
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), *names)
         expect_each(self, "a number in (0, 1)", lambda v: 0 < v < 1, "clip")
 

@@ -22,6 +22,7 @@ from coderl_jax.rollout.collect import (
     passing_share,
     ratio_advantages,
     return_shares,
+    rewards,
     sample_and_judge,
     seed_of,
     to_rollout,
@@ -120,7 +121,7 @@ def judged_programs(*verdicts, text="x"):
 def test_the_greedy_program_is_the_baseline_and_no_row():
     requests = [Request(problem_id="a", prompt=(1, 2), prefixes=((),) * 3)]
     judged = [judged_programs(*(Verdict(outcome=o) for o in (Outcome.RUNTIME_ERROR, Outcome.PASSED, Outcome.FAILED_TEST)))]
-    over_greedy, alone = (advantages(judged, coderl, baseline, Best(1), [0]) for baseline in ("greedy", "none"))
+    over_greedy, alone = (advantages(rewards(judged, [0]), coderl, baseline, Best(1), [0]) for baseline in ("greedy", "none"))
     np.testing.assert_allclose(over_greedy, [1.6, 0.3], rtol=1e-6)
     np.testing.assert_allclose(alone, [1.0, -0.3], rtol=1e-6)
     rollout = to_rollout(requests, judged, over_greedy, StandInSampler(None).tokenizer, set())
@@ -132,12 +133,18 @@ def test_the_greedy_program_is_the_baseline_and_no_row():
 def test_the_best_so_far_is_that_of_earlier_rounds():
     best = Best(2)
     first = judged_programs(*(Verdict(outcome=Outcome.FAILED_TEST, tests_passed=n, tests_total=4) for n in (0, 1, 3)))
-    np.testing.assert_allclose(advantages([first], rltf, "best", best, [1]), [0.7, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(advantages(rewards([first], [1]), rltf, "best", best, [1]), [0.7, 0.7], rtol=1e-6)
     np.testing.assert_allclose(ratio_advantages([first], best, [1]), [1.3 / 4, 1.3 * 3 / 4], rtol=1e-5)
-    best.note(1, first)
-    assert (best.reward, best.passed) == ([-1.0, -0.3], [0.0, 0.75])
-    np.testing.assert_allclose(advantages([first], rltf, "best", best, [1]), [0.0, 0.0], atol=1e-6)
+    best.note(1, first, rewards([first], [1])[0])
+    assert (best.reward, best.passed) == (pytest.approx([-1.0, -0.3]), [0.0, 0.75])
+    np.testing.assert_allclose(advantages(rewards([first], [1]), rltf, "best", best, [1]), [0.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(ratio_advantages([first], best, [1]), [-1.3 / 2, 0.0], atol=1e-5)
+
+
+def test_a_match_is_added_to_each_programs_reward():
+    judged = [judged_as(Outcome.PASSED, Outcome.FAILED_TEST)]
+    (row,) = rewards(judged, [7], lambda problem, program: 0.01 * problem if program == "x" else 1e9)
+    np.testing.assert_allclose(row, [1.07, -0.23], rtol=1e-5)
 
 
 TEXT = "a = 1\nif a:\n\tb = a / 0\n\nprint(b)\n"

@@ -189,7 +189,7 @@ OBJECTIVE_FLAGS = {
     "reinforce": ["--baseline", "leave-one-out"],
     "grpo": ["--kl-weight", 0.01, "--passes", 2],
     "ppo": ["--passes", 2, "--kl-target", 0.01],
-    "rltf": ["--entropy-weight", 0.001],
+    "rltf": ["--entropy-weight", 0.001, "--curriculum", 2, "--match-weight", 0.2],
     "stepcoder": [],
 }
 

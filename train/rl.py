@@ -134,6 +134,7 @@ class Loop:
         from coderl_jax.rollout.collect import Best
         from coderl_jax.rollout.sampler import Sampler, requests_for
         from train.examples import solution_examples, validator
+        from train.rounds import difficulty_levels, structure_matcher
         from train.values import Values
 
         self.config, self.folder, self.actor, self.judge, self.saved = config, folder, actor, judge, saved
@@ -166,6 +167,8 @@ class Loop:
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.best = Checkpoints(folder / "best", keep=1)
         self.best_programs = Best(len(problems))
+        self.match = structure_matcher(problems, config.terms.match_weight) if config.terms.match_weight else None
+        self.levels = difficulty_levels(self.difficulties) if config.curriculum else None
         self.progress = Progress()
 
     def run(self) -> Progress:
@@ -257,11 +260,12 @@ class Loop:
         from coderl_jax.rollout import collect
 
         needs, terms = self.objective.NEEDS, self.config.terms
-        weighed = [collect.advantages(judged, self.objective, self.baseline, self.best_programs, chosen)]
+        rewarded = collect.rewards(judged, chosen, self.match)
+        weighed = [collect.advantages(rewarded, self.objective, self.baseline, self.best_programs, chosen)]
         if "ratio" in needs:
             weighed.append(collect.ratio_advantages(judged, self.best_programs, chosen))
-        for problem, rows in zip(chosen, judged, strict=True):
-            self.best_programs.note(problem, rows)
+        for problem, rows, row in zip(chosen, judged, rewarded, strict=True):
+            self.best_programs.note(problem, rows, row)
         weighed = [np.where(part < 0, np.float32(terms.negative_weight) * part, part) for part in weighed]
         rollout = collect.to_rollout(requests, judged, weighed[0], self.actor.tokenizer, needs)
         if len(weighed) > 1:
@@ -337,13 +341,13 @@ class Loop:
         return {name: float(value) for name, value in jax.device_get(self.drift(self.state.params, self.actor.params, text)).items()}
 
     def _problems_of(self, at: int) -> list[int]:
-        """The problems of round `at`: epoch after epoch, each in an order of its own."""
-        import numpy as np
+        """The problems of round `at`."""
+        from train.rounds import problems_of, problems_of_level
 
-        count = len(self.requests)
-        places = range((at - 1) * self.config.problems_per_round, at * self.config.problems_per_round)
-        orders = {e: np.random.default_rng([self.config.seed, e]).permutation(count) for e in {p // count for p in places}}
-        return [int(orders[p // count][p % count]) for p in places]
+        config = self.config
+        if at <= config.curriculum:
+            return problems_of_level(self.levels, at, config.curriculum, config.problems_per_round, config.seed)
+        return problems_of(len(self.requests), at, config.problems_per_round, config.seed)
 
     def _guard(self, at: int) -> dict[str, Any]:
         """Validate; keep what is best, roll back from what fell too far."""

@@ -66,6 +66,24 @@ def codebleu(references: Sequence[str], hypotheses: Sequence[str], language: str
     return {**parts, "CodeBLEU": sum(0.25 * part for part in parts.values())}
 
 
+def structure_match(reference: str, program: str, language: str) -> float:
+    """Mean of syntax and data flow of one program: the shares of the reference's subtrees and flows that it has too, as in CodeBLEU.
+
+    Of a reference without data flow syntax alone counts.
+
+    Raises:
+      UserError: an unknown language, a parser that is not installed.
+    """
+    check_language(language)
+    wanted, given = map(without_comments, map(str.strip, (reference, program)))
+    wanted_tree, given_tree = parse(wanted, language), parse(given, language)
+    known: dict[tuple, int] = {}
+    given_subtrees, wanted_subtrees = set(_subtrees(given_tree, known)), _subtrees(wanted_tree, known)
+    wanted_flows, given_flows = Counter(data_flow(wanted_tree, wanted, language)), Counter(data_flow(given_tree, given, language))
+    found = sum(subtree in given_subtrees for subtree in wanted_subtrees) / len(wanted_subtrees)
+    return (found + (wanted_flows & given_flows).total() / wanted_flows.total()) / 2 if wanted_flows else found
+
+
 def check_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:
     """UserError where there is not one hypothesis a reference, or none at all."""
     if len(references) != len(hypotheses):

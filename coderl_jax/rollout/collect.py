@@ -107,9 +107,9 @@ class Best:
         self.reward = [REWARDS[0]] * problems
         self.passed = [0.0] * problems
 
-    def note(self, problem: int, judged: Judged) -> None:
+    def note(self, problem: int, judged: Judged, rewarded: Float[np.ndarray, " n"]) -> None:
         """Remember a round's programs of a problem."""
-        self.reward[problem] = max(self.reward[problem], *(REWARDS[verdict.outcome] for _, verdict in judged))
+        self.reward[problem] = max(self.reward[problem], float(rewarded.max()))
         self.passed[problem] = max(self.passed[problem], *(passed_share(verdict) for _, verdict in judged))
 
 
@@ -118,22 +118,34 @@ def passed_share(verdict: Verdict) -> float:
     return verdict.tests_passed / max(verdict.tests_total, 1)
 
 
-def advantages(judged: Sequence[Judged], objective: Any, baseline: str, best: Best, problems: Sequence[int]) -> Float[np.ndarray, " b"]:
+Match = Callable[[int, str], float]
+"""(number of a problem, program) -> what its likeness to a reference solution adds to its reward."""
+
+
+def rewards(judged: Sequence[Judged], problems: Sequence[int], match: Match | None = None) -> list[Float[np.ndarray, " n"]]:
+    """The reward of every program of each problem, the greedy one first: its outcome's (CodeRL Eq. 4-7), and its match."""
+    table = np.array(REWARDS, np.float32)
+    found = [table[[verdict.outcome for _, verdict in rows]] for rows in judged]
+    if match is None:
+        return found
+    extra = [[match(problem, program.program) for program, _ in rows] for problem, rows in zip(problems, judged, strict=True)]
+    return [row + np.asarray(more, np.float32) for row, more in zip(found, extra, strict=True)]
+
+
+def advantages(
+    rewarded: Sequence[Float[np.ndarray, " n"]], objective: Any, baseline: str, best: Best, problems: Sequence[int]
+) -> Float[np.ndarray, " b"]:
     """How much better than its baseline each sampled program did, in the order of `to_rollout`.
 
     Args:
-      judged: a round's programs; the first of each problem is the greedy one.
+      rewarded: of `rewards`; the first program of each problem is the greedy one.
       objective: a module of `objectives`.
       baseline: a key of `objectives.baselines.BASELINES`.
       best: of earlier rounds.
-      problems: which problem of `best` each element of `judged` is.
+      problems: which problem of `best` each element of `rewarded` is.
     """
-    rewards = np.array(REWARDS, np.float32)
-    found = []
-    for problem, (greedy, *rows) in zip(problems, judged, strict=True):
-        group = Group(rewards[[verdict.outcome for _, verdict in rows]], float(rewards[greedy[1].outcome]), best.reward[problem])
-        found.append(objective.advantages(group, baseline))
-    return np.concatenate(found)
+    groups = (Group(row[1:], float(row[0]), best.reward[problem]) for problem, row in zip(problems, rewarded, strict=True))
+    return np.concatenate([objective.advantages(group, baseline) for group in groups])
 
 
 def ratio_advantages(judged: Sequence[Judged], best: Best, problems: Sequence[int]) -> Float[np.ndarray, " b"]:

@@ -220,6 +220,8 @@ class RLConfig:
     """What is optimised: coderl, coderl-upstream, reinforce, grpo, ppo, rltf or stepcoder."""
     baseline: str | None = None
     """What is subtracted from a program's reward: greedy, leave-one-out, mean, best (so far) or none; unset: the objective's own."""
+    curriculum: int = 0
+    """Rounds over which harder problems join: introductory ones come first, then interview ones, then the rest; 0: all from the start."""
     passes: int = 1
     """Times a round's programs are gone through; more than one with grpo, ppo or stepcoder, which correct for it."""
     seed: int = 0
@@ -241,6 +243,7 @@ class RLConfig:
         expect_each(
             self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every", "passes"
         )
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "curriculum")
         for name in ("offline_baseline", "offline_scores"):
             value = getattr(self, name)
             expect(value is None or self.offline is not None, name, "--offline beside it", value)
