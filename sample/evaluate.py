@@ -225,7 +225,12 @@ def _lines(title: str, values: dict[str, Any], intervals: dict[str, Any]) -> lis
 
 
 def _flat(part: dict[str, Any]) -> list[tuple[str, Any]]:
-    named = [(f"pass@{k}", value) for k, value in part.get("pass@k", {}).items()] + list(part.get("n@k", {}).items())
+    from coderl_jax.metrics.evaluation import FAMILIES
+
+    named = []
+    for family in FAMILIES:
+        prefix = "" if family == "n@k" else family.removesuffix("k")
+        named += [(prefix + name, value) for name, value in part.get(family, {}).items()]
     return named + [("tests_passed", part["tests_passed"])] * ("tests_passed" in part)
 
 

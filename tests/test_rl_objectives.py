@@ -75,7 +75,7 @@ def test_an_objectives_gradient_is_the_one_by_hand(name, seed):
     case = Case(seed)
     if name == "stepcoder":
         case.executed[0, 0] = case.mask[0, 0] = True
-    np.testing.assert_allclose(case.gradient(OBJECTIVES[name]), BY_HAND[name](case), atol=2e-6)
+    np.testing.assert_allclose(case.gradient(objective_named(name)), BY_HAND[name](case), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -84,8 +84,9 @@ def test_what_stands_under_the_mask_changes_no_objective(name):
     other.logits = np.where(case.mask[..., None], case.logits, 40.0).astype(np.float32)
     for part in ("advantage", "critic", "behaviour"):
         setattr(other, part, np.where(case.mask, getattr(case, part), 1e9).astype(np.float32))
-    loss = OBJECTIVES[name].loss(case.signals(jnp.array(case.logits)), TERMS)
-    assert float(OBJECTIVES[name].loss(other.signals(jnp.array(other.logits)), TERMS)) == pytest.approx(float(loss), rel=1e-6)
+    objective = objective_named(name)
+    loss = objective.loss(case.signals(jnp.array(case.logits)), TERMS)
+    assert float(objective.loss(other.signals(jnp.array(other.logits)), TERMS)) == pytest.approx(float(loss), rel=1e-6)
 
 
 def test_coderl_without_critic_and_baseline_is_reinforce():
@@ -166,7 +167,7 @@ def test_tables_name_what_is_there():
         objective_named("x")
     with pytest.raises(UserError, match="--baseline: expected one of none, .*, got 'x'; choose one"):
         baseline_of(coderl, "x")
-    assert all(isinstance(module, types.ModuleType) and module.__doc__ for module in OBJECTIVES.values())
+    assert all(isinstance(module, types.ModuleType) and module.__doc__ for module in map(objective_named, OBJECTIVES))
 
 
 # PPO

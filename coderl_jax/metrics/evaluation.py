@@ -12,6 +12,8 @@ from coderl_jax.metrics.intervals import interval_95, paired_difference
 from coderl_jax.metrics.passk import n_at_k, pass_at_k
 from coderl_jax.types import Difficulty, Outcome
 
+FAMILIES = ("pass@k", "n@k")
+"""Metrics that have a value for every k, in the order of a table."""
 Metric = tuple[str, ...]
 """Where a metric stands in a report: ("tests_passed",) or (family, name), such as ("pass@k", "5") or ("n@k", "1@200")."""
 

@@ -1,20 +1,20 @@
 """The objectives of `train.rl` by name. What a module here provides: `objectives.signals`."""
 
+import importlib
 from types import ModuleType
 
 from coderl_jax.files import UserError, shown
-from coderl_jax.objectives import coderl, coderl_upstream, grpo, ppo, reinforce, rltf, stepcoder
 from coderl_jax.objectives.baselines import BASELINES
 
-OBJECTIVES: dict[str, ModuleType] = {
-    "coderl": coderl,
-    "coderl-upstream": coderl_upstream,
-    "reinforce": reinforce,
-    "grpo": grpo,
-    "ppo": ppo,
-    "rltf": rltf,
-    "stepcoder": stepcoder,
-}
+OBJECTIVES = (  # name of a module here, with hyphens for underscores
+    "coderl",
+    "coderl-upstream",
+    "reinforce",
+    "grpo",
+    "ppo",
+    "rltf",
+    "stepcoder",
+)
 
 
 def objective_named(name: str) -> ModuleType:
@@ -25,7 +25,7 @@ def objective_named(name: str) -> ModuleType:
     """
     if name not in OBJECTIVES:
         raise UserError(f"--objective: expected one of {', '.join(OBJECTIVES)}, got {shown(name)}; choose one")
-    return OBJECTIVES[name]
+    return importlib.import_module(f"coderl_jax.objectives.{name.replace('-', '_')}")
 
 
 def baseline_of(objective: ModuleType, name: str | None) -> str:

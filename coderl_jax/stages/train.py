@@ -217,7 +217,7 @@ class RLConfig:
     updates_per_round: int = 4
     """Optimizer updates a round: its programs are dealt into so many batches."""
     objective: str = "coderl"
-    """What is optimised: coderl, coderl-upstream, reinforce, grpo, ppo, rltf or stepcoder."""
+    """What is optimised: a name in coderl_jax/objectives/table.py, such as coderl, reinforce, grpo, ppo or rltf."""
     baseline: str | None = None
     """What is subtracted from a program's reward: greedy, leave-one-out, mean, best (so far) or none; unset: the objective's own."""
     curriculum: int = 0
