@@ -199,6 +199,7 @@ class Rollout:
       critic: a critic's value of each token, q(w_t), where it is known beforehand, float32 [b, t].
       behaviour: log-probabilities of the tokens under the policy that wrote them, float32 [b, t].
       reference: the same under the policy that the run began with, float32 [b, t].
+      weight: of each token, less than 1 where the policy has moved away from a program of an earlier round, float32 [b, t].
       token_advantage: advantage of each token, where a value model makes it differ within a program, float32 [b, t].
       value: what the value model said at each token when it was written, float32 [b, t].
       goal: what it should have said, float32 [b, t].
@@ -216,6 +217,7 @@ class Rollout:
     critic: np.ndarray | None = None
     behaviour: np.ndarray | None = None
     reference: np.ndarray | None = None
+    weight: np.ndarray | None = None
     token_advantage: np.ndarray | None = None
     value: np.ndarray | None = None
     goal: np.ndarray | None = None

@@ -70,6 +70,7 @@ class RLBatch(NamedTuple):
       programs: programs likewise, float32 scalar.
       advantage: of each token, float32 [b, t].
       reference: log-probabilities under the policy that the run began with, float32 [b, t], or None.
+      weight: of each token's log-probability in the objective, float32 [b, t], or None: 1.
       parts: what the objective needs besides, by the names of `objectives.signals.Signals`.
     """
 
@@ -79,6 +80,7 @@ class RLBatch(NamedTuple):
     programs: Array
     advantage: Array
     reference: Array | None
+    weight: Array | None
     parts: dict[str, Array]
 
     @classmethod
@@ -91,9 +93,9 @@ class RLBatch(NamedTuple):
             advantage = np.broadcast_to(rollout.advantage[:, None], rollout.target.shape).copy()
         names = {name: getattr(rollout, name) for name in ("critic", "behaviour", "error", "ratio_advantage", "executed")}
         parts = {name: part if part.ndim == 1 else of_length(part, width) for name, part in names.items() if part is not None}
-        reference = None if rollout.reference is None else of_length(rollout.reference, width)
+        reference, weight = (None if part is None else of_length(part, width) for part in (rollout.reference, rollout.weight))
         counts = np.float32(tokens), np.float32(programs)
-        return cls(text, rollout.outcome, *counts, of_length(advantage.astype(np.float32), width), reference, parts)
+        return cls(text, rollout.outcome, *counts, of_length(advantage.astype(np.float32), width), reference, weight, parts)
 
 
 class ValueBatch(NamedTuple):
@@ -154,9 +156,9 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
             values = token_values(critic_logits(critic, critic_params, text.source, text.source_mask, text.target), batch.outcome)
         logits = sequence_logits(actor, params, text.source, text.source_mask, text.target)
         logprobs = losses.token_logprobs(logits, text.target)
-        signals = Signals(
-            logprobs, mask, batch.tokens, batch.programs, batch.advantage, **{**batch.parts, "critic": jax.lax.stop_gradient(values)}
-        )
+        parts = batch.parts | {"critic": jax.lax.stop_gradient(values)}
+        told = logprobs if batch.weight is None else batch.weight * logprobs
+        signals = Signals(told, mask, batch.tokens, batch.programs, batch.advantage, **parts)
         value = objective.loss(signals, settings)
         if settings.kl_weight:
             value += settings.kl_weight * losses.sampled_kl(logprobs, batch.reference, mask)

@@ -222,6 +222,10 @@ class RLConfig:
     """What is subtracted from a program's reward: greedy, leave-one-out, mean, best (so far) or none; unset: the objective's own."""
     curriculum: int = 0
     """Rounds over which harder problems join: introductory ones come first, then interview ones, then the rest; 0: all from the start."""
+    replay: int = 0
+    """Earlier rounds whose programs are gone through again with each new round's (coderl, coderl-upstream, reinforce, rltf)."""
+    replay_clip: float = 1.0
+    """Largest weight of a token of theirs: how likely it is now over how likely it was when it was written."""
     passes: int = 1
     """Times a round's programs are gone through; more than one with grpo, ppo or stepcoder, which correct for it."""
     seed: int = 0
@@ -243,7 +247,9 @@ class RLConfig:
         expect_each(
             self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every", "passes"
         )
-        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "curriculum")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "curriculum", "replay")
+        expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "replay_clip")
+        expect(not (self.replay and self.offline), "replay", "0 beside --offline, whose programs are all kept", self.replay)
         for name in ("offline_baseline", "offline_scores"):
             value = getattr(self, name)
             expect(value is None or self.offline is not None, name, "--offline beside it", value)

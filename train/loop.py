@@ -1,0 +1,320 @@
+"""The rounds of an RL run: collect, credit, update, guard."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from coderl_jax import cli
+from coderl_jax.stages.train import RLConfig
+
+
+def rl_optimizer(config: RLConfig) -> Any:
+    """The optimizer's settings, with the number of updates that the rounds make."""
+    return dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round * config.passes)
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands, as its checkpoint says: `best` is the best validation pass@1, `best_round` its round."""
+
+    round: int = 0
+    best: float | None = None
+    best_round: int = 0
+    rollbacks: int = 0
+    stopped: bool = False
+
+
+class Loop:
+    """The rounds of one run."""
+
+    def __init__(self, config: RLConfig, folder: Any, problems: list, actor: Any, critic: Any, judge: Any, saved: Any = None):
+        import jax
+
+        from coderl_jax.data.batches import BatchStream
+        from coderl_jax.data.problems import load_problems
+        from coderl_jax.learner import state, steps
+        from coderl_jax.learner.checkpoint import Checkpoints
+        from coderl_jax.objectives.table import baseline_of, objective_named
+        from coderl_jax.rollout.collect import Best
+        from coderl_jax.rollout.sampler import Sampler, requests_for
+        from train.examples import solution_examples, validator
+        from train.replay import Replay
+        from train.rounds import difficulty_levels, structure_matcher
+        from train.values import Values
+
+        self.config, self.folder, self.actor, self.judge, self.saved = config, folder, actor, judge, saved
+        self.names = [p.id for p in problems]
+        self.objective = objective_named(config.objective)
+        self.baseline = baseline_of(self.objective, config.baseline)
+        self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
+        self.requests, cut = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1 + config.sampling.num_samples)
+        self.tests, self.difficulties = [p.hidden_tests for p in problems], [p.difficulty for p in problems]
+        print(f"{len(problems)} problems to practise on" + (f", {cut} prompts cut" if cut else ""), file=sys.stderr)
+        self.supervised = None
+        if config.supervised and config.terms.ce_weight:
+            examples = solution_examples(load_problems(config.supervised), actor.tokenizer, config.lengths)
+            self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
+        self.evaluate = validator(config.validation, self.sampler, judge, config.seed)[0] if config.validation.validation else None
+
+        optimizer = state.make_optimizer(rl_optimizer(config))
+        self.schedule = state.learning_rate(rl_optimizer(config))
+        helper = (critic.graphdef, critic.params) if critic else (None, None)
+        self.rl_gradient = state.make_gradient(steps.rl_loss(actor.graphdef, *helper, self.objective, config.terms))
+        self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout))
+        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.terms.ce_weight * b, rl, ce))
+        self.apply = state.make_apply(optimizer)
+        self.drift = steps.make_drift(actor.graphdef)
+        self.logprobs = steps.make_logprobs(actor.graphdef)
+        self.key = jax.random.key(config.seed)
+        self.state = state.init_state(actor.params, optimizer)
+        has_values = "value" in self.objective.NEEDS
+        self.values = Values(config, actor, optimizer, jax.random.fold_in(self.key, 1 << 20)) if has_values else None
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.best = Checkpoints(folder / "best", keep=1)
+        self.best_programs = Best(len(problems))
+        self.match = structure_matcher(problems, config.terms.match_weight) if config.terms.match_weight else None
+        self.levels = difficulty_levels(self.difficulties) if config.curriculum else None
+        self.replay = Replay(folder / "replay", config.replay, config.replay_clip) if config.replay else None
+        self.progress = Progress()
+
+    def run(self) -> Progress:
+        """All rounds, or what is left of them after an interruption."""
+        from tqdm import tqdm
+
+        from coderl_jax.learner.checkpoint import stop_on_signal
+        from coderl_jax.learner.trackers import RunLog
+
+        self._resume()
+        rounds, done = self.config.rounds, self.progress.round
+        with (
+            RunLog(self.folder, self.config.tracking, resume_at=done + 1 if done else 0) as log,
+            stop_on_signal() as stop,
+            tqdm(total=rounds, initial=done, unit="round", desc="rl") as bar,
+        ):
+            if self.progress.round == 0 and self.evaluate:
+                log.write(0, **self._guard(0))
+            while self.progress.round < rounds and not self.progress.stopped:
+                at = self.progress.round + 1
+                row = self._round(at)
+                if self.evaluate and (at % self.config.validation.validate_every == 0 or at == rounds):
+                    row |= self._guard(at)
+                log.write(at, **row)
+                self.progress.round = at
+                bar.update()
+                best = {} if self.progress.best is None else {"best": f"{self.progress.best:.3f}"}
+                bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", **best)
+                if stop.requested or at % self.config.save_every == 0 or at == rounds:
+                    self._save()
+                if stop.requested and at < rounds:
+                    self.close()
+                    raise cli.Preempted(f"round {at} of {rounds} is saved")
+            if not self.evaluate:
+                self.actor.save(self.folder / "model", self.state.params)
+            self.close()
+        return self.progress
+
+    def close(self) -> None:
+        """Wait for checkpoints under way."""
+        self.checkpoints.close()
+        self.best.close()
+
+    def _round(self, at: int) -> dict[str, Any]:
+        """Sample, judge, update; the numbers of the round."""
+        import numpy as np
+
+        from coderl_jax.rollout import collect
+
+        config, seconds = self.config, {}
+        chosen = self._problems_of(at)
+        requests, tests = [self.requests[i] for i in chosen], [self.tests[i] for i in chosen]
+        temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
+        seed = collect.seed_of(config.seed, at)
+        if self.saved:
+            draw = (config.sampling.num_samples, self.actor.tokenizer, config.lengths)
+            judged = [self.saved.drawn(self.names[i], *draw, collect.seed_of(seed, i)) for i in chosen]
+        else:
+            with _timed(seconds, "sample_and_judge"):
+                judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
+        with _timed(seconds, "credit"):
+            rollout = self._rollout(requests, judged, chosen)
+            learnt = rollout
+            if self.replay:
+                learnt = self.replay.joined(at, rollout, lambda kept: self._over(self.logprobs, self.state.params, kept))
+        with _timed(seconds, "update"):
+            logged = self._update(learnt, seed, first=(at - 1) * config.updates_per_round * config.passes)
+        with _timed(seconds, "drift"):
+            logged |= self._drift(rollout)
+        if self.values:
+            self.values.adapt(logged["kl"])
+            logged["reward_kl"] = self.values.beta
+        sampled = [rows[1:] for rows in judged]
+        return {
+            **logged,
+            "mean_return": float(rollout.advantage.mean()),
+            "informative": float(np.mean(collect.informative(rollout))),
+            "sampled_pass": collect.passing_share(sampled),
+            "greedy_pass": collect.passing_share([rows[:1] for rows in judged]),
+            "outcomes": collect.outcome_mix(sampled),
+            "error_types": collect.error_types(sampled),
+            "by_difficulty": collect.by_difficulty(judged, [self.difficulties[i] for i in chosen]),
+            "returns": collect.return_shares(rollout.advantage),
+            "learning_rate": float(self.schedule(int(self.state.step) - 1)) * float(self.state.step_scale),
+            "seconds": seconds,
+        }
+
+    def _rollout(self, requests: list, judged: list, chosen: list[int]) -> Any:
+        """The round as arrays, with all that the objective and the added terms read."""
+        import numpy as np
+
+        from coderl_jax.rollout import collect
+
+        needs, terms = self.objective.NEEDS, self.config.terms
+        rewarded = collect.rewards(judged, chosen, self.match)
+        weighed = [collect.advantages(rewarded, self.objective, self.baseline, self.best_programs, chosen)]
+        if "ratio" in needs:
+            weighed.append(collect.ratio_advantages(judged, self.best_programs, chosen))
+        for problem, rows, row in zip(chosen, judged, rewarded, strict=True):
+            self.best_programs.note(problem, rows, row)
+        weighed = [np.where(part < 0, np.float32(terms.negative_weight) * part, part) for part in weighed]
+        rollout = collect.to_rollout(requests, judged, weighed[0], self.actor.tokenizer, needs)
+        if len(weighed) > 1:
+            rollout = dataclasses.replace(rollout, ratio_advantage=weighed[1])
+        if self.saved:
+            rollout = dataclasses.replace(rollout, critic=self.saved.values(judged, rollout.target.shape[1]))
+        if "behaviour" in needs or self.replay:
+            rollout = dataclasses.replace(rollout, behaviour=self._over(self.logprobs, self.state.params, rollout))
+        if "value" in needs or terms.kl_weight:
+            rollout = dataclasses.replace(rollout, reference=self._over(self.logprobs, self.actor.params, rollout))
+        if self.values:
+            rollout = self.values.credit(rollout, self._over(self.values.worths, self.values.state.params, rollout))
+        return rollout
+
+    def _over(self, function: Any, params: Any, rollout: Any) -> Any:
+        """function(params, programs) of every program, batch by batch, float32 [b, t]."""
+        import numpy as np
+
+        from coderl_jax.learner.steps import TextBatch
+
+        size, (count, width) = self.config.optimizer.batch_size, rollout.target.shape
+        whole, found = TextBatch.of(rollout, self.config.lengths), []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)  # the last batch repeats its last program
+            found.append(np.asarray(function(params, TextBatch(*(array[rows] for array in whole))))[:, :width])
+        return np.concatenate(found)[:count]
+
+    def _update(self, rollout: Any, seed: int, first: int) -> dict[str, float]:
+        """One update a batch, of both terms; of an objective by turns of one: cross-entropy at even updates, RL at odd ones."""
+        import jax
+
+        from coderl_jax.learner.fit import mean_of
+        from coderl_jax.learner.steps import RLBatch, TextBatch
+        from coderl_jax.rollout.collect import deal, seed_of
+
+        config, rows = self.config, []
+        by_turns = self.supervised is not None and (config.lengths.parity == "upstream" or getattr(self.objective, "BY_TURNS", False))
+        dealt = [
+            batch
+            for number in range(config.passes)
+            for batch in deal(
+                rollout,
+                config.updates_per_round,
+                config.optimizer.batch_size,
+                seed_of(seed, number) if number else seed,
+                everything=self.values is not None,
+            )
+        ]
+        for number, (part, tokens, programs) in enumerate(dealt, start=first):
+            key = jax.random.fold_in(self.key, self.state.step)
+            gradients, logged = [], {}
+            if not by_turns or number % 2:
+                gradient, told = self.rl_gradient(self.state.params, RLBatch.of(part, tokens, programs, config.lengths), key)
+                gradients.append(gradient)
+                logged["rl_loss"] = told["loss"]
+                if self.values:
+                    logged |= self.values.update(part)
+            if self.supervised is not None and (not by_turns or number % 2 == 0):
+                gradient, told = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised), config.lengths), key)
+                gradients.append(gradient)
+                logged["ce_loss"] = told["loss"]
+            self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])
+            rows.append({**logged, **applied})
+        return mean_of(rows)
+
+    def _drift(self, rollout: Any) -> dict[str, float]:
+        """KL to the start and entropy, on the first programs of the round."""
+        import jax
+
+        from coderl_jax.learner.steps import TextBatch
+
+        text = TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout, self.config.lengths)))
+        return {name: float(value) for name, value in jax.device_get(self.drift(self.state.params, self.actor.params, text)).items()}
+
+    def _problems_of(self, at: int) -> list[int]:
+        """The problems of round `at`."""
+        from train.rounds import problems_of, problems_of_level
+
+        config = self.config
+        if at <= config.curriculum:
+            return problems_of_level(self.levels, at, config.curriculum, config.problems_per_round, config.seed)
+        return problems_of(len(self.requests), at, config.problems_per_round, config.seed)
+
+    def _guard(self, at: int) -> dict[str, Any]:
+        """Validate; keep what is best, roll back from what fell too far."""
+        value = self.evaluate(self.state.params)["validation_pass@1"]
+        row: dict[str, Any] = {"validation_pass@1": value}
+        progress, guard = self.progress, self.config.guard
+        if progress.best is None or value > progress.best:
+            progress.best, progress.best_round = value, at
+            self.best.save(at, self.state, {})
+            self.actor.save(self.folder / "model", self.state.params)
+        elif value < progress.best - guard.max_drop:
+            progress.rollbacks += 1
+            progress.stopped = progress.rollbacks > guard.max_rollbacks
+            scale = self.state.step_scale * guard.step_factor
+            restored, _ = self.best.restore(self.state)
+            self.state = restored._replace(step_scale=scale)
+            row["event"] = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}: " + (
+                f"rolled back, step size x {float(scale):g}" if not progress.stopped else "stopped, the best parameters are kept"
+            )
+            print(f"round {at}: {row['event']}", file=sys.stderr)
+        return row
+
+    def _save(self) -> None:
+        extra = {
+            "progress": dataclasses.asdict(self.progress),
+            "position": self.supervised.state() if self.supervised else None,
+            "best_programs": vars(self.best_programs),
+            "beta": self.values.beta if self.values else None,
+        }
+        self.checkpoints.save(self.progress.round, self._states(), extra)
+        if self.replay:
+            self.replay.forget(self.progress.round - self.config.save_every)  # the checkpoint before may still be the last whole one
+
+    def _states(self) -> Any:
+        return (self.state, self.values.state) if self.values else self.state
+
+    def _resume(self) -> None:
+        restored = self.checkpoints.restore(self._states())
+        if restored:
+            states, extra = restored
+            self.progress = Progress(**extra["progress"])
+            vars(self.best_programs).update(extra["best_programs"])
+            if self.replay:
+                self.replay.load(self.progress.round)
+            if self.values:
+                self.state, self.values.state = states
+                self.values.beta = extra["beta"]
+            else:
+                self.state = states
+            if self.supervised:
+                self.supervised.restore(extra["position"])
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - began, 3)

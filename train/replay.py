@@ -1,0 +1,82 @@
+"""Programs of earlier rounds, gone through again with each new round's (RLTF's online buffer)."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from coderl_jax.data.batches import of_length
+from coderl_jax.files import replacing
+from coderl_jax.types import Rollout
+
+
+class Replay:
+    """The rounds that are kept. Each is a file of the run folder, so that a resumed run has the same ones."""
+
+    def __init__(self, folder: pathlib.Path, rounds: int, clip: float):
+        """Nothing yet.
+
+        Args:
+          folder: for the files.
+          rounds: kept besides the newest.
+          clip: largest weight of a token of an earlier round.
+        """
+        self._folder, self._rounds, self._clip = folder, rounds, clip
+        self._kept: dict[int, Rollout] = {}
+
+    def joined(self, at: int, rollout: Rollout, logprobs: Callable[[Rollout], np.ndarray]) -> Rollout:
+        """The programs of round `at` and of those kept, the latter's tokens weighted by how likely they still are; then keep the round.
+
+        weight = min(clip, p(w_t) / p_sampled(w_t))        truncated importance sampling, the policy at the round's beginning over the
+                                                           one that wrote the token
+
+        Args:
+          at: number of the round.
+          rollout: of the round, with `behaviour`.
+          logprobs: of a rollout's tokens under the policy now, float32 [b, t].
+        """
+        parts = [dataclasses.replace(rollout, weight=np.ones(rollout.target.shape, np.float32))]
+        for number in sorted(self._kept, reverse=True):
+            kept = self._kept[number]
+            apart = np.where(kept.target_mask, logprobs(kept) - kept.behaviour, 0.0)
+            parts.append(dataclasses.replace(kept, weight=np.minimum(np.exp(apart), self._clip).astype(np.float32)))
+        self._keep(at, rollout)
+        return together(parts)
+
+    def load(self, at: int) -> None:
+        """The rounds that were kept when round `at` was over."""
+        self._kept = {}
+        for number in range(max(1, at - self._rounds + 1), at + 1):
+            with np.load(self._path(number)) as arrays:
+                self._kept[number] = Rollout(**arrays)
+
+    def forget(self, saved: int) -> None:
+        """Delete the files that a run resumed from round `saved` would not read."""
+        for path in self._folder.glob("*.npz"):
+            if int(path.stem) <= saved - self._rounds:
+                path.unlink()
+
+    def _path(self, number: int) -> pathlib.Path:
+        return self._folder / f"{number}.npz"
+
+    def _keep(self, at: int, rollout: Rollout) -> None:
+        self._folder.mkdir(exist_ok=True)
+        arrays = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
+        with replacing(self._path(at)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+        self._kept = {number: kept for number, kept in self._kept.items() if number > at - self._rounds} | {at: rollout}
+
+
+def together(rollouts: Sequence[Rollout]) -> Rollout:
+    """Rollouts of the same parts as one, padded to the longest."""
+    s, t = (max(getattr(rollout, name).shape[1] for rollout in rollouts) for name in ("source", "target"))
+
+    def part(name: str) -> np.ndarray | None:
+        arrays = [getattr(rollout, name) for rollout in rollouts]
+        if arrays[0] is None:
+            return None
+        width = s if name.startswith("source") else t
+        return np.concatenate([array if array.ndim == 1 else of_length(array, width) for array in arrays])
+
+    return Rollout(**{field.name: part(field.name) for field in dataclasses.fields(Rollout)})
