@@ -154,7 +154,7 @@ def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Ite
     yield None, "more cross-entropy", [control]
     for setting in settings:
         own = f"SEED/{setting}"
-        yield setting, f"{setting}: critics and repair", _helpers(size, setting, own, seed)
+        yield setting, f"{setting}: critics and repair", helpers(size, setting, own, seed)
         for name, (title, flags) in RL.items():
             command = f"""train.rl --problems tiny#{setting} --supervised tiny#train --init SEED/warm {flags.replace("SET", own)} {EXPLORE}
                 --num-samples 8 --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
@@ -164,7 +164,7 @@ def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Ite
         yield setting, f"{setting}: {TEST}", list(_tests(size, seed, setting))
 
 
-def _helpers(size: Size, setting: str, own: str, seed: int) -> list[str]:
+def helpers(size: Size, setting: str, own: str, seed: int) -> list[str]:
     """The models that learn from the warm start's programs for the problems of a setting."""
     learn = f"""--problems tiny#{setting} --verdicts {own}/learn.verdicts.jsonl --init SEED/warm {LENGTHS} --batch-size 16
         --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 20 --decay-power 1 --beta2 0.98 --dropout 0
@@ -220,17 +220,17 @@ def measure(folder: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
     for actor in TITLES:
         solved = _solved_by_drawn(tests / f"{row_name(setting, actor, 'plain')}.example_verdicts.jsonl")
         for mode in _modes(size.repairs):
-            found = _per_problem(tests / row_name(setting, actor, mode))
+            found = per_problem(tests / row_name(setting, actor, mode))
             row = {metric: [round(problem[family][key], 6) for problem in found] for metric, (family, key) in METRICS.items()}
             row["stuck pass@10"] = [None if p["id"] in solved else p["pass@k"]["10"] for p in found]
             if mode == "plain":
                 row["none passes"] = [float(problem["id"] not in solved) for problem in found]
-                row["greedy"] = [problem["pass@k"]["1"] for problem in _per_problem(tests / row_name(setting, actor, "greedy"))]
+                row["greedy"] = [problem["pass@k"]["1"] for problem in per_problem(tests / row_name(setting, actor, "greedy"))]
             rows[f"{actor}.{mode}"] = row
     return {"size": dataclasses.asdict(size), "problems": [problem["id"] for problem in found], "rows": rows}
 
 
-def _per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
+def per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
     return read_json(f"{name}.report.json")["per_problem"]
 
 
@@ -267,13 +267,13 @@ def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any
     pairs += [((actor, mode), (actor, "refine")) for actor in TITLES for mode in modes[2:]]
     return {
         "seeds": [part["seed"] for part in parts],
-        "rows": [{"actor": actor, "sampling": mode, **_estimates(row)} for (actor, mode), row in values.items()],
+        "rows": [{"actor": actor, "sampling": mode, **estimates(row)} for (actor, mode), row in values.items()],
         "differences": [
             {
                 **{f"of_{part}": value for part, value in zip(("actor", "sampling"), one, strict=True)},
                 **{f"from_{part}": value for part, value in zip(("actor", "sampling"), other, strict=True)},
                 # Actors are stuck at problems of their own, so those are compared within an actor only.
-                **_estimates(
+                **estimates(
                     {
                         name: row - values[other][name]
                         for name, row in values[one].items()
@@ -286,7 +286,7 @@ def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any
     }
 
 
-def _estimates(measured: dict[str, np.ndarray]) -> dict[str, Any]:
+def estimates(measured: dict[str, np.ndarray]) -> dict[str, Any]:
     """Mean and interval of every metric that applies somewhere."""
     return {
         name: {"mean": float(np.nanmean(values)), "interval_95": list(crossed_interval_95(values, 0))}
@@ -304,19 +304,19 @@ def tables(results: dict[str, Any]) -> str:
     ]
     for setting, found in results["settings"].items():
         head = [f"RL on {SETTINGS[setting]}; seeds {', '.join(map(str, found['seeds']))}", "sampling", *columns]
-        rows = [[TITLES[row["actor"]], row["sampling"], *(_cell(row, name, ".1f") for name in columns)] for row in found["rows"]]
+        rows = [[TITLES[row["actor"]], row["sampling"], *(cell(row, name, ".1f") for name in columns)] for row in found["rows"]]
         differences = [
             [
                 f"{TITLES[row['of_actor']]}, {row['of_sampling']}",
                 f"minus {TITLES[row['from_actor']]}, {row['from_sampling']}"
                 if row["of_actor"] != row["from_actor"]
                 else f"minus {row['from_sampling']}",
-                *(_cell(row, name, "+.1f") for name in columns),
+                *(cell(row, name, "+.1f") for name in columns),
             ]
             for row in found["differences"]
         ]
         shares = {row["actor"]: row["none passes"]["mean"] for row in found["rows"] if "none passes" in row}
-        parts += ["", _ruled([head, *rows]), "", _ruled([["difference in points", "", *columns], *differences])]
+        parts += ["", ruled([head, *rows]), "", ruled([["difference in points", "", *columns], *differences])]
         parts += ["", "stuck problems, percent: " + ", ".join(f"{TITLES[actor]} {100 * share:.1f}" for actor, share in shares.items())]
     return "\n".join(parts) + "\n"
 
@@ -331,14 +331,14 @@ def hours(parts: Sequence[dict[str, Any]]) -> str:
     rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
     total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
     made = [f"seed {part['seed']}, {part['setting']}: {', '.join(map(str, part['made'].values()))}" for part in parts]
-    return "\n".join([_ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
+    return "\n".join([ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
 
 
-def _cell(row: dict[str, Any], name: str, style: str) -> str:
+def cell(row: dict[str, Any], name: str, style: str) -> str:
     return interval_text((row[name]["mean"], *row[name]["interval_95"]) if name in row else None, style)
 
 
-def _ruled(rows: list[list[str]]) -> str:
+def ruled(rows: list[list[str]]) -> str:
     """Rows as a table of text, a rule below the first."""
     head, *body = aligned(rows)
     return "\n".join([head, "-" * max(map(len, [head, *body])), *body])

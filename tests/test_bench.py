@@ -2,24 +2,31 @@
 
 import importlib
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
-from bench import ablation, demo
-from coderl_jax import cli, stages
+from bench import ablation, demo, objectives, scratch
+from coderl_jax import cli
 from coderl_jax.files import UserError, write_json, write_jsonl
+from coderl_jax.objectives.table import objective_named
+from coderl_jax.stages import sample as stages_sample
+from coderl_jax.stages import train as stages_train
+from train import rl
 
 CONFIGS = {
-    "train.finetune": stages.FinetuneConfig,
-    "train.critic": stages.CriticConfig,
-    "train.repair": stages.RepairConfig,
-    "train.rl": stages.RLConfig,
-    "sample.generate": stages.GenerateConfig,
-    "sample.judge": stages.JudgeConfig,
-    "sample.score": stages.ScoreConfig,
-    "sample.critical": stages.CriticalConfig,
-    "sample.evaluate": stages.EvaluateConfig,
+    "train.prepare": stages_train.PrepareConfig,
+    "train.pretrain": stages_train.PretrainConfig,
+    "train.finetune": stages_train.FinetuneConfig,
+    "train.critic": stages_train.CriticConfig,
+    "train.repair": stages_train.RepairConfig,
+    "train.rl": stages_train.RLConfig,
+    "sample.generate": stages_sample.GenerateConfig,
+    "sample.judge": stages_sample.JudgeConfig,
+    "sample.score": stages_sample.ScoreConfig,
+    "sample.critical": stages_sample.CriticalConfig,
+    "sample.evaluate": stages_sample.EvaluateConfig,
 }
 
 
@@ -32,9 +39,17 @@ def _commands():
     for size, trained in ((ablation.FULL, True), (ablation.QUICK, False)):
         for _, _, commands in ablation.stages(size, 3, trained, ("practice", "train")):
             yield from commands
+    for name, (_, flags) in objectives.ROWS.items():
+        yield objectives.training(ablation.FULL, 1, name, flags)
+        yield from objectives.testing(ablation.FULL, 1, name)
+    for size in scratch.SIZES.values():
+        for commands in scratch.stages(size, pathlib.Path("sources")).values():
+            yield from commands
+        for _, commands in scratch.rows(size).values():
+            yield from commands
 
 
-def test_every_command_of_demo_and_ablation_is_one():
+def test_every_command_of_the_benches_is_one():
     seen = set()
     for command in _commands():
         module, *flags = command.split()
@@ -42,6 +57,38 @@ def test_every_command_of_demo_and_ablation_is_one():
         seen.add(module)
     assert seen == CONFIGS.keys()
     assert all(callable(importlib.import_module(name).main) for name in seen)
+
+
+def test_objectives_differ_in_nothing_else():
+    parsed = {}
+    for name, (_, flags) in objectives.ROWS.items():
+        _, *words = objectives.training(ablation.FULL, 2, name, flags).split()
+        parsed[name] = cli.parse(stages_train.RLConfig, words)
+    shared = ("init", "problems", "supervised", "rounds", "problems_per_round", "updates_per_round", "passes", "seed")
+    groups = ("lengths", "optimizer", "sampling", "judging", "validation", "guard")
+    for config in parsed.values():
+        for field in (*shared, *groups):
+            assert getattr(config, field) == getattr(parsed["coderl"], field)
+    for config in parsed.values():
+        rl.check_options(config, objective_named(config.objective))
+
+
+def test_what_objectives_measured_becomes_a_table(tmp_path):
+    names, problems = ("warm", *objectives.ROWS), ["a", "b"]
+    for seed in (0, 1):
+        rows = {name: {metric: [0.5, 0.1 * number] for metric in ablation.METRICS} for number, name in enumerate(names)}
+        part = {"seed": seed, "made": {"commit": "c"}, "seconds": {"CodeRL": 60.0}, "size": {}, "problems": problems, "rows": rows}
+        (tmp_path / f"seed{seed}").mkdir()
+        write_json(tmp_path / f"seed{seed}" / "measured.json", part | {"fell": {"ppo": 1}})
+    objectives.main(["--seeds", "--out", str(tmp_path)])
+    text = (tmp_path / "table.txt").read_text()
+    ppo = next(line for line in text.splitlines() if line.startswith("PPO"))
+    number = names.index("ppo")
+    assert f"{25 + 5 * number:.1f}" in ppo
+    assert f"{5 * number:+.1f}" in ppo
+    assert ppo.rstrip().endswith("2")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["rows"]["ppo"]["minus_coderl"]["pass@1"]["mean"] == pytest.approx(0.05 * (number - 1))
 
 
 def test_controls_have_the_updates_and_the_schedule_of_rl():

@@ -1,0 +1,160 @@
+"""CodeRL beside its rivals on equal terms: one loop, judge, sampler and evaluation; only the objective differs.
+
+    python -m bench.objectives --out runs/objectives            # hours on 2 cores; interrupted, the same command goes on
+    python -m bench.objectives --seeds 1 --out runs/objectives  # a part: machines can share the work
+    python -m bench.objectives --quick --out runs/quick         # minutes: shows that it runs
+
+Every objective starts from the shipped warm start, samples the same number of programs of `tiny#practice` in as many rounds, makes as many
+updates of the same schedule and keeps the parameters that validate best; seeds choose problems, programs and order. The test split is read
+at the end, 10 programs a problem. What a seed measured is in `seed*/measured.json`; `--seeds --out FOLDER` joins what is there.
+"""
+
+import dataclasses
+import gc
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.ablation import CE_WEIGHT, FULL, METRICS, QUICK, SAMPLES, UPDATES_PER_ROUND, Size, cell, estimates, helpers, per_problem, ruled
+from bench.demo import DRAW, EXPLORE, SAFE, SCHEDULE, SHIPPED, Clock, copy_model, header, measured
+from coderl_jax import cli
+from coderl_jax.files import UserError, describe_run, read_json, read_jsonl, write_json, write_text
+
+ROWS = {  # name -> title, flags of train.rl
+    "coderl": ("CodeRL", "--objective coderl --critic SEED/practice/critic"),
+    "coderl-upstream": ("CodeRL, released code", "--objective coderl-upstream --critic SEED/practice/critic"),
+    "greedy": ("REINFORCE, greedy baseline", "--objective reinforce --baseline greedy"),
+    "loo": ("REINFORCE, leave one out", "--objective reinforce --baseline leave-one-out"),
+    "grpo": ("GRPO", "--objective grpo --kl-weight 0.01"),
+    "ppo": ("PPO", "--objective ppo"),
+    "rltf": ("RLTF", "--objective rltf"),
+    "stepcoder": ("StepCoder", "--objective stepcoder"),
+}
+CAREFUL = {"coderl", "coderl-upstream", "greedy", "loo", "grpo", "rltf"}  # take --negative-weight, as the ablation's runs do
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """Objectives of RL on built-in problems, over seeds."""
+
+    out: str = "runs/objectives"
+    """Folder of everything; table.txt and results.json are in it."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds to run here; none: only the tables of what is in the folder."""
+    quick: bool = False
+    """One seed, few problems and updates: shows that everything runs, and proves nothing."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    cli.run(ObjectivesConfig, objectives, argv)
+
+
+def objectives(config: ObjectivesConfig) -> None:
+    """Run what is left to do, then the tables."""
+    import jax
+
+    size, out = QUICK if config.quick else FULL, pathlib.Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
+    copy_model(SHIPPED, out / "warm")
+    for seed in config.seeds[:1] if config.quick else config.seeds:
+        run_seed(out, size, seed, config)
+    parts = [read_json(path) for path in sorted(out.glob("seed*/measured.json"))]
+    if not parts or any((part["size"], part["problems"]) != (parts[0]["size"], parts[0]["problems"]) for part in parts):
+        raise UserError("--out: expected a folder with seed*/measured.json, all measured alike, got none or others; name --seeds to run")
+    results = summary(parts)
+    write_json(out / "results.json", results)
+    text = "\n".join([header(config), table(results), hours(parts)])
+    write_text(out / "table.txt", text)
+    print(text)
+
+
+def run_seed(out: pathlib.Path, size: Size, seed: int, config: ObjectivesConfig) -> None:
+    """Every stage of a seed that is not finished, then what was measured."""
+    import jax
+
+    folder = out / f"seed{seed}"
+    folder.mkdir(exist_ok=True)
+    clock = Clock(folder / "timing.json")
+    copy_model(SHIPPED, folder / "warm")
+    stages = [("critic", helpers(size, "practice", "SEED/practice", seed)[:3])]
+    for name, (title, flags) in ROWS.items():
+        stages.append((title, [training(size, seed, name, flags)]))
+    stages.append(("test", [command for name in ("warm", *ROWS) for command in testing(size, seed, name)]))
+    for title, commands in stages:
+        clock.stage(title, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
+        jax.clear_caches()  # hundreds of compiled programs would fill the memory
+        gc.collect()
+    found = {name: per_problem(folder / "test" / name) for name in ("warm", *ROWS)}
+    rows = {name: {m: [round(p[family][k], 6) for p in problems] for m, (family, k) in METRICS.items()} for name, problems in found.items()}
+    made = {name: value for name, value in describe_run(config, {}).items() if name in ("commit", "platform", "started")}
+    told = {"seed": seed, "made": made, "seconds": clock.seconds, "size": dataclasses.asdict(size), "rows": rows}
+    told |= {"problems": [problem["id"] for problem in found["warm"]], "fell": {name: rolled_back(folder / name) for name in ROWS}}
+    write_text(folder / "measured.json", json.dumps(told) + "\n")
+
+
+def training(size: Size, seed: int, name: str, flags: str) -> str:
+    """The command that trains a row."""
+    careful = "--negative-weight 0.25" if name in CAREFUL else ""
+    return f"""train.rl --problems tiny#practice --supervised tiny#train --init SEED/warm {flags} {careful} {EXPLORE} --num-samples 8
+        --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND} --ce-weight {CE_WEIGHT}
+        {SCHEDULE} --seed {seed} {SAFE} {size.validation} --validate-every {max(1, size.rounds // 6)} --out SEED/{name}"""
+
+
+def testing(size: Size, seed: int, name: str) -> list[str]:
+    """The commands that measure a row."""
+    draw = f"sample.generate --actor SEED/{name} --problems tiny#test {size.test} {DRAW} --num-samples {SAMPLES} --seed {seed + 1}"
+    return measured(draw, f"SEED/test/{name}", f"{size.test} --k 1 {SAMPLES}")
+
+
+def rolled_back(run: pathlib.Path) -> int:
+    """How often the guard rolled a run back."""
+    return sum("event" in row for _, row in read_jsonl(run / "metrics.jsonl"))
+
+
+def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Every row and its difference from the warm start and from CodeRL, with intervals over problems and seeds."""
+    values = {name: {m: np.array([part["rows"][name][m] for part in parts], float) for m in METRICS} for name in ("warm", *ROWS)}
+
+    def minus(name: str, other: str) -> dict[str, Any]:
+        return estimates({metric: values[name][metric] - values[other][metric] for metric in METRICS})
+
+    return {
+        "seeds": [part["seed"] for part in parts],
+        "rows": {
+            name: {
+                **estimates(values[name]),
+                "minus_warm": minus(name, "warm"),
+                "minus_coderl": minus(name, "coderl"),
+                "rollbacks": sum(part["fell"].get(name, 0) for part in parts),
+            }
+            for name in values
+        },
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as text, in percent; differences in points."""
+    titles = {"warm": "warm start", **{name: title for name, (title, _) in ROWS.items()}}
+    head = [f"seeds {', '.join(map(str, results['seeds']))}", *METRICS, "pass@1 minus warm start", "pass@1 minus CodeRL", "rolled back"]
+    rows = []
+    for name, row in results["rows"].items():
+        differences = [cell(row[f"minus_{other}"], "pass@1", "+.1f") if name != other else "" for other in ("warm", "coderl")]
+        rows.append([titles[name], *(cell(row, metric, ".1f") for metric in METRICS), *differences, str(row["rollbacks"])])
+    about = f"{SAMPLES} programs a test problem; means over seeds and problems with 95% intervals over both"
+    return f"{about}\n\n{ruled([head, *rows])}\n"
+
+
+def hours(parts: Sequence[dict[str, Any]]) -> str:
+    """Minutes of every stage and seed; and what measured which."""
+    names = list(parts[0]["seconds"])
+    rows = [[name, *(f"{part['seconds'].get(name, 0) / 60:.1f}" for part in parts)] for name in names]
+    made = [f"seed {part['seed']}: {', '.join(map(str, part['made'].values()))}" for part in parts]
+    return "\n".join([ruled([["minutes", *(f"seed {part['seed']}" for part in parts)], *rows]), "", *made]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
