@@ -231,6 +231,7 @@ def measure(folder: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
 
 
 def per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
+    """What a report says of each problem; `name` begins the names of a row's files."""
     return read_json(f"{name}.report.json")["per_problem"]
 
 
@@ -335,6 +336,7 @@ def hours(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def cell(row: dict[str, Any], name: str, style: str) -> str:
+    """A metric with its interval, or a dash where it does not apply."""
     return interval_text((row[name]["mean"], *row[name]["interval_95"]) if name in row else None, style)
 
 
