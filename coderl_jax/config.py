@@ -59,6 +59,23 @@ class ModelShape:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshShape:
+    """How devices share the work. The three sizes multiply to the number of devices; all 1 uses the first alone."""
+
+    data: int = 1
+    """Groups of devices that hold whole parameters; the batch is split among them."""
+    fsdp: int = 1
+    """Devices of a group that share parameters, optimizer state and batch."""
+    tensor: int = 1
+    """Devices that share heads, feed-forward and vocabulary of every layer."""
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """What layers compute in; parameters and optimizer state are float32 in any case."""
+
+    def __post_init__(self):
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "data", "fsdp", "tensor")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Lengths:
     """How prompts and programs become arrays."""
 

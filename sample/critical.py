@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.sample import CriticalConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(CriticalConfig, critical, argv)
+    cli.run(CriticalConfig, on_mesh(critical), argv)
 
 
 def critical(config: CriticalConfig) -> None:
@@ -74,9 +75,9 @@ def make_tools(config: Any) -> Any:
     from coderl_jax.rollout.sampler import Sampler
     from coderl_jax.rollout.scoring import Scorer
 
-    actor, critic = load_model(config.actor, "actor"), load_model(config.critic, "critic")
-    ranker = load_model(config.rank_critic, "critic") if config.rank_critic else critic
-    repair = load_model(config.repair, "actor") if config.repair else None
+    actor, critic = load_model(config.actor, "actor", config.mesh.compute), load_model(config.critic, "critic", config.mesh.compute)
+    ranker = load_model(config.rank_critic, "critic", config.mesh.compute) if config.rank_critic else critic
+    repair = load_model(config.repair, "actor", config.mesh.compute) if config.repair else None
     if critic.classes != 2:
         raise UserError(f"--critic: expected a binary critic, got one of {critic.classes} outcomes; train one with --classes 2")
     for flag, model in (("--critic", critic), ("--rank-critic", ranker), ("--repair", repair)):

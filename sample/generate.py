@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from coderl_jax import cli
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.sample import GenerateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(GenerateConfig, generate, argv)
+    cli.run(GenerateConfig, on_mesh(generate), argv)
 
 
 def generate(config: GenerateConfig) -> None:
@@ -25,7 +26,7 @@ def generate(config: GenerateConfig) -> None:
     from coderl_jax.rows import program_to_json
 
     problems = load_problems(config.problems, config.limit)
-    model = load_model(config.actor, "actor")
+    model = load_model(config.actor, "actor", config.mesh.compute)
     output = open_output(config.out, config, {"problems": config.problems, "actor": config.actor}, folder=False)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from coderl_jax import cli
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.sample import ScoreConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(ScoreConfig, score, argv)
+    cli.run(ScoreConfig, on_mesh(score), argv)
 
 
 def score(config: ScoreConfig) -> None:
@@ -30,7 +31,7 @@ def score(config: ScoreConfig) -> None:
     problems = {problem.id: problem for problem in load_problems(config.problems)}
     rows = read_programs(config.programs, problems.values())
     verdicts = [verdict_from_json(place, row) if "outcome" in row else None for place, row, _ in rows]
-    critic = load_model(config.critic, "critic")
+    critic = load_model(config.critic, "critic", config.mesh.compute)
     inputs = {"problems": config.problems, "critic": config.critic, "programs": config.programs}
     output = open_output(config.out, config, inputs, folder=False, ignore=("out",))
     if output.finished:

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from coderl_jax.files import UserError
-from coderl_jax.model.mesh import make_mesh
+from coderl_jax.config import MeshShape, ModelShape
+from coderl_jax.files import UserError, read_jsonl
+from coderl_jax.model.mesh import check_mesh, make_mesh
 
 TRAIN = """
 import sys, json
@@ -92,3 +93,92 @@ def test_a_checkpoint_is_loaded_straight_onto_its_mesh(tmp_path):
     done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout) == 1 / 8
+
+
+# Commands
+
+
+def run(devices: int, *words) -> subprocess.CompletedProcess:
+    """A command on so many simulated devices."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, env=environment, timeout=300)
+
+
+def made(devices: int, *words) -> None:
+    done = run(devices, *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def losses(folder, name: str = "loss") -> list[float]:
+    return [row[name] for _, row in read_jsonl(folder / "metrics.jsonl") if name in row]
+
+
+SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
+FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 40 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
+DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --rows-per-batch 32".split()
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A folder in which one device has trained an actor and a critic, drawn programs, judged and scored them."""
+    folder = tmp_path_factory.mktemp("mesh")
+    problems = ["--problems", "tiny#validation", "--limit", 20]
+    made(1, "train.finetune", *problems, *SHAPE, *FIT, "--out", folder / "actor")
+    made(1, "sample.generate", "--actor", folder / "actor", *problems, *DRAW, "--num-samples", 6, "--out", folder / "programs.jsonl")
+    judged = ["--programs", folder / "programs.jsonl", "--time-limit", 1, "--out", folder / "verdicts.jsonl"]
+    made(1, "sample.judge", *problems[:2], *judged)
+    learn = ["--verdicts", folder / "verdicts.jsonl", "--init", folder / "actor", *FIT]
+    made(1, "train.critic", *problems[:2], *learn, "--out", folder / "critic")
+    scored = ["--programs", folder / "verdicts.jsonl", "--max-prompt-tokens", 96, "--max-new-tokens", 48]
+    made(1, "sample.score", "--critic", folder / "critic", *problems[:2], *scored, "--out", folder / "scores.jsonl")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [(2, 2, 2), (1, 8, 1)], ids=str)
+def test_fine_tuning_on_eight_devices_is_that_on_one(one, tmp_path, mesh):
+    sizes = [word for name, size in zip(("data", "fsdp", "tensor"), mesh, strict=True) for word in (f"--{name}", size)]
+    made(8, "train.finetune", "--problems", "tiny#validation", "--limit", 20, *SHAPE, *FIT, *sizes, "--out", tmp_path / "actor")
+    assert losses(tmp_path / "actor") == pytest.approx(losses(one / "actor"), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_critic_and_its_scores_on_eight_devices_are_those_of_one(one, tmp_path):
+    learn = ["--problems", "tiny#validation", "--verdicts", one / "verdicts.jsonl", "--init", one / "actor", *FIT]
+    made(8, "train.critic", *learn, "--fsdp", 4, "--tensor", 2, "--out", tmp_path / "critic")
+    assert losses(tmp_path / "critic") == pytest.approx(losses(one / "critic"), abs=1e-4)
+    scored = ["--programs", one / "verdicts.jsonl", "--max-prompt-tokens", 96, "--max-new-tokens", 48, "--data", 4, "--tensor", 2]
+    made(8, "sample.score", "--critic", one / "critic", "--problems", "tiny#validation", *scored, "--out", tmp_path / "scores.jsonl")
+    values = [[row["token_values"] for _, row in read_jsonl(folder / "scores.jsonl")] for folder in (one, tmp_path)]
+    for ours, theirs in zip(*values, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mesh", "share"), [(("--data", 4, "--fsdp", 2), 1.0), (("--data", 2, "--tensor", 4), 0.999)])
+def test_programs_drawn_on_eight_devices_are_those_of_one(one, tmp_path, mesh, share):
+    words = ["--actor", one / "actor", "--problems", "tiny#validation", "--limit", 20, *DRAW, "--num-samples", 6]
+    made(8, "sample.generate", *words, *mesh, "--out", tmp_path / "programs.jsonl")
+    ours, theirs = ([token for _, row in read_jsonl(folder / "programs.jsonl") for token in row["tokens"]] for folder in (tmp_path, one))
+    assert len(ours) == len(theirs)
+    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= share * len(theirs)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--fsdp", 3], "mesh: expected data x fsdp x tensor to be 1 or the number of devices, 8, got 1 x 3 x 1"),
+        (["--data", 8, "--batch-size", 12], "--data x --fsdp: expected a divisor of the --batch-size 12, got 8"),
+    ],
+)
+def test_a_mesh_that_does_not_divide_the_work_is_one_line(tmp_path, flags, line):
+    done = run(8, "train.finetune", "--problems", "tiny#validation", "--limit", 4, *SHAPE, *FIT, *flags, "--out", tmp_path / "never")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(line)
+
+
+def test_heads_that_tensor_parallelism_cannot_share_are_one_line():
+    shape = ModelShape(heads=4, vocab_size=300)
+    check_mesh(MeshShape(tensor=4, fsdp=2), shape, 16)
+    with pytest.raises(UserError, match="--tensor: expected a divisor of the heads 4, got 8; change the mesh or the size"):
+        check_mesh(MeshShape(tensor=8), shape, 16)

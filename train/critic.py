@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.train import CriticConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(CriticConfig, train_critic, argv)
+    cli.run(CriticConfig, on_mesh(train_critic), argv)
 
 
 def train_critic(config: CriticConfig) -> None:
@@ -25,25 +26,27 @@ def train_critic(config: CriticConfig) -> None:
     from coderl_jax.files import open_output
     from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss
     from coderl_jax.model.critic import critic_from_actor
+    from coderl_jax.model.mesh import on_current_mesh
     from coderl_jax.rollout.models import TextModel, load_model
     from train.estimate import announced
     from train.fitting import fit_model
     from train.labelled import holdout_measure, labelled_programs
 
     problems = load_problems(config.problems)
-    start = load_model(config.init, "actor")
+    start = load_model(config.init, "actor", config.mesh.compute)
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     learnt, heldout = labelled_programs(problems, config, start.tokenizer)
     batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
-    if announced(config.estimate, config.optimizer.over(batches.examples), start.shape, batches.shares, critic=True):
+    if announced(config.estimate, config.optimizer.over(batches.examples), start.shape, batches.shares, config.mesh, critic=True):
         return
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
     key = jax.random.key(config.seed)
-    graphdef, params = critic_from_actor(start.shape, start.params, jax.random.fold_in(key, 0))
-    model = TextModel(shape=start.shape, graphdef=graphdef, params=params, tokenizer=start.tokenizer, classes=config.classes)
+    graphdef, params = critic_from_actor(start.shape, start.params, jax.random.fold_in(key, 0), config.mesh.compute)
+    placed = on_current_mesh(params)
+    model = TextModel(shape=start.shape, graphdef=graphdef, params=placed, tokenizer=start.tokenizer, classes=config.classes)
     loss = critic_loss(graphdef, config.optimizer.dropout, config.classes)
 
     def labelled(batch: Any) -> CriticBatch:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from coderl_jax.config import ModelShape, Optimizer
+from coderl_jax.config import MeshShape, ModelShape, Optimizer
 from coderl_jax.files import UserError
 from coderl_jax.model import cost
 
@@ -15,6 +15,7 @@ def announced(
     optimizer: Optimizer,
     shape: ModelShape,
     shares: Sequence[tuple[int, int, float]],
+    mesh: MeshShape,
     *,
     critic: bool = False,
     sampled: cost.Cost | None = None,
@@ -26,6 +27,7 @@ def announced(
       optimizer: its steps are known (`Optimizer.over`).
       shape: the model's.
       shares: shapes of the batches, see `data.batches.Stream`.
+      mesh: of the devices here.
       critic: the model is one.
       sampled: what sampling and judging cost besides, in RL.
 
@@ -34,7 +36,8 @@ def announced(
     """
     device, count = cost.device_named(estimate) if estimate else (None, 1)
     longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
-    memory = cost.training_memory(shape, math.ceil(optimizer.batch_size / count), *longest, count, critic)
+    splits, shards = (count, count) if device else (mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor)
+    memory = cost.training_memory(shape, math.ceil(optimizer.batch_size / splits), *longest, shards, critic)
     if device is None:
         _check_fits(memory, optimizer.batch_size)
         return False

@@ -10,11 +10,12 @@ from contextlib import nullcontext
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.train import FinetuneConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(FinetuneConfig, finetune, argv)
+    cli.run(FinetuneConfig, on_mesh(finetune), argv)
 
 
 def finetune(config: FinetuneConfig) -> None:
@@ -40,7 +41,7 @@ def finetune(config: FinetuneConfig) -> None:
         model = _start(config, problems, None)
         examples = solution_examples(problems, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares):
+    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares, config.mesh):
         return
     inputs = {
         "problems": config.problems,
@@ -81,11 +82,11 @@ def _start(config: FinetuneConfig, problems: list, tokenizer: Any) -> Any:
     from coderl_jax.data.problems import load_problems
     from coderl_jax.data.prompts import generation_prompt, reindent
     from coderl_jax.data.tokenizer import load_tokenizer, train_tokenizer
-    from coderl_jax.model.mesh import init_params, make_mesh
+    from coderl_jax.model.mesh import current_mesh, init_params
     from coderl_jax.rollout.models import TextModel, check_same_tokenizer, check_vocabulary, load_model
 
     if config.init:
-        model = load_model(config.init, "actor")
+        model = load_model(config.init, "actor", config.mesh.compute)
         if tokenizer is not None:
             check_same_tokenizer("--problems", tokenizer, "--init", model.tokenizer)
         return model
@@ -99,7 +100,7 @@ def _start(config: FinetuneConfig, problems: list, tokenizer: Any) -> Any:
         tokenizer = train_tokenizer(texts, config.tokenizer_size)
     shape = config.model if config.model.vocab_size else dataclasses.replace(config.model, vocab_size=tokenizer.size)
     check_vocabulary("--vocab-size", tokenizer, shape)
-    graphdef, params = init_params(shape, jax.random.key(config.seed), make_mesh(), kind="actor")
+    graphdef, params = init_params(shape, jax.random.key(config.seed), current_mesh(), kind="actor", dtype=config.mesh.compute)
     return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
 
 

@@ -23,7 +23,7 @@ def fit_model(
     """Train `model` in the run folder of `output`; what is kept goes to its `model/`.
 
     Args:
-      config: the stage's; `optimizer`, `save_every` and `tracking` are read.
+      config: the stage's; `optimizer`, `mesh`, `save_every` and `tracking` are read.
       output: the run folder under way.
       model: a `rollout.models.TextModel`.
       loss: see `learner.state.Loss`.
@@ -40,7 +40,9 @@ def fit_model(
     """
     from coderl_jax.learner.fit import Fit, fit
     from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
+    from coderl_jax.model.mesh import check_mesh, spread
 
+    check_mesh(config.mesh, model.shape, config.optimizer.batch_size)
     settings = config.optimizer.over(batches.examples)
     optimizer = make_optimizer(settings)
     plan = Fit(
@@ -54,5 +56,9 @@ def fit_model(
         keep=lambda params: model.save(output.partial / "model", params),
         tracking=config.tracking,
     )
+
+    def placed(batch: Any) -> Any:
+        return spread(to_device(batch))
+
     state, update = init_state(model.params, optimizer), make_update(loss, optimizer)
-    return fit(state, update, batches, to_device, key, plan, learning_rate(settings))
+    return fit(state, update, batches, placed, key, plan, learning_rate(settings))

@@ -211,6 +211,7 @@ class Loop:
 
         from coderl_jax.learner.fit import mean_of
         from coderl_jax.learner.steps import RLBatch, TextBatch
+        from coderl_jax.model.mesh import spread
         from coderl_jax.rollout.collect import deal, seed_of
 
         config, rows = self.config, []
@@ -230,13 +231,13 @@ class Loop:
             key = jax.random.fold_in(self.key, self.state.step)
             gradients, logged = [], {}
             if not by_turns or number % 2:
-                gradient, told = self.rl_gradient(self.state.params, RLBatch.of(part, tokens, programs, config.lengths), key)
+                gradient, told = self.rl_gradient(self.state.params, spread(RLBatch.of(part, tokens, programs, config.lengths)), key)
                 gradients.append(gradient)
                 logged["rl_loss"] = told["loss"]
                 if self.values:
                     logged |= self.values.update(part)
             if self.supervised is not None and (not by_turns or number % 2 == 0):
-                gradient, told = self.ce_gradient(self.state.params, TextBatch.of(next(self.supervised), config.lengths), key)
+                gradient, told = self.ce_gradient(self.state.params, spread(TextBatch.of(next(self.supervised), config.lengths)), key)
                 gradients.append(gradient)
                 logged["ce_loss"] = told["loss"]
             self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])

@@ -11,11 +11,12 @@ from typing import Any
 
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.train import PretrainConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(PretrainConfig, pretrain, argv)
+    cli.run(PretrainConfig, on_mesh(pretrain), argv)
 
 
 def pretrain(config: PretrainConfig) -> None:
@@ -32,7 +33,7 @@ def pretrain(config: PretrainConfig) -> None:
     shape = _shape(config, documents)
     batches = _stream(config, documents, config.seed)
     print(f"{len(documents)} documents, {int(documents.lengths.sum()):,} tokens, {batches.examples:,} windows", file=sys.stderr)
-    if announced(config.estimate, config.optimizer.over(batches.examples), shape, batches.shares):
+    if announced(config.estimate, config.optimizer.over(batches.examples), shape, batches.shares, config.mesh):
         return
     inputs = {"data": config.data, "init": config.init or "new"}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "readers", "tracking"))
@@ -70,14 +71,14 @@ def _start(config: PretrainConfig, shape: ModelShape, tokenizer: Any) -> Any:
     """The model named by --init, or a new one for the tokenizer that the documents are written in."""
     import jax
 
-    from coderl_jax.model.mesh import init_params, make_mesh
+    from coderl_jax.model.mesh import current_mesh, init_params
     from coderl_jax.rollout.models import TextModel, check_same_tokenizer, load_model
 
     if config.init:
-        model = load_model(config.init, "actor")
+        model = load_model(config.init, "actor", config.mesh.compute)
         check_same_tokenizer(config.data, tokenizer, config.init, model.tokenizer)
         return model
-    graphdef, params = init_params(shape, jax.random.key(config.seed), make_mesh(), kind="actor")
+    graphdef, params = init_params(shape, jax.random.key(config.seed), current_mesh(), kind="actor", dtype=config.mesh.compute)
     return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
 
 

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from coderl_jax import cli
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.train import RepairConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(RepairConfig, train_repair, argv)
+    cli.run(RepairConfig, on_mesh(train_repair), argv)
 
 
 def train_repair(config: RepairConfig) -> None:
@@ -31,10 +32,10 @@ def train_repair(config: RepairConfig) -> None:
     from train.fitting import fit_model
 
     problems = load_problems(config.problems)
-    model = load_model(config.init, "actor")
+    model = load_model(config.init, "actor", config.mesh.compute)
     examples = repair_examples(problems, config.verdicts, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares):
+    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares, config.mesh):
         return
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))

@@ -16,17 +16,19 @@ from typing import Any
 
 from coderl_jax import cli
 from coderl_jax.files import UserError
+from coderl_jax.model import on_mesh
 from coderl_jax.stages.train import RLConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(RLConfig, reinforce, argv)
+    cli.run(RLConfig, on_mesh(reinforce), argv)
 
 
 def reinforce(config: RLConfig) -> None:
     """Train, guard, keep the parameters that validate best, write the run folder."""
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
+    from coderl_jax.model.mesh import check_mesh
     from coderl_jax.objectives.table import baseline_of, objective_named
     from coderl_jax.rollout.models import check_same_tokenizer, load_model
     from coderl_jax.sandbox import Judge
@@ -40,11 +42,12 @@ def reinforce(config: RLConfig) -> None:
     problems = judgeable(load_problems(config.problems, config.limit), config.problems)
     saved = Saved(config.offline, config.offline_baseline, config.offline_scores, problems) if config.offline else None
     problems = saved.problems if saved else problems
-    actor = load_model(config.init, "actor")
-    critic = load_model(config.critic, "critic") if config.critic else None
+    actor = load_model(config.init, "actor", config.mesh.compute)
+    critic = load_model(config.critic, "critic", config.mesh.compute) if config.critic else None
     if critic is not None:
         check_same_tokenizer("--critic", critic.tokenizer, "--init", actor.tokenizer)
         check_four_outcomes(config.critic, critic)
+    check_mesh(config.mesh, actor.shape, config.optimizer.batch_size)
     if _announced(config, problems, actor):
         return
     inputs = {
@@ -97,7 +100,7 @@ def _announced(config: RLConfig, problems: list, actor: Any) -> bool:
             seconds = judging_seconds(judge, problems, config.judging.workers)
         programs = config.rounds * config.problems_per_round * (1 + config.sampling.num_samples)
         sampled = sampling_cost(config.estimate, actor.shape, programs, config.sampling.rows_per_batch, *longest, seconds)
-    return announced(config.estimate, rl_optimizer(config), actor.shape, [(*longest, 1.0)], sampled=sampled)
+    return announced(config.estimate, rl_optimizer(config), actor.shape, [(*longest, 1.0)], config.mesh, sampled=sampled)
 
 
 def check_four_outcomes(name: str, critic: Any) -> None:

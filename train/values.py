@@ -21,10 +21,11 @@ class Values:
 
         from coderl_jax.learner import state, steps
         from coderl_jax.model.critic import critic_from_actor
+        from coderl_jax.model.mesh import on_current_mesh
 
-        graphdef, params = critic_from_actor(actor.shape, actor.params, key)
+        graphdef, params = critic_from_actor(actor.shape, actor.params, key, config.mesh.compute)
         self.config = config
-        self.state = state.init_state(params, optimizer)
+        self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl
         self._update = state.make_update(steps.value_loss(graphdef, config.terms.clip), optimizer)
         self.worths = jax.jit(lambda params, text: steps.token_worths(graphdef, params, text))
@@ -54,10 +55,11 @@ class Values:
         """One step of the value model on a batch; its loss."""
         from coderl_jax.data.batches import of_length
         from coderl_jax.learner.steps import TextBatch, ValueBatch
+        from coderl_jax.model.mesh import spread
 
         text = TextBatch.of(rollout, self.config.lengths)
         width = text.target.shape[1]
-        batch = ValueBatch(text, of_length(rollout.value, width), of_length(rollout.goal, width))
+        batch = spread(ValueBatch(text, of_length(rollout.value, width), of_length(rollout.goal, width)))
         self.state, logged = self._update(self.state, batch, self._key)
         return {"value_loss": logged["loss"]}
 

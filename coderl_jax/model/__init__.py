@@ -1,1 +1,18 @@
 """TOKENS -> LOGITS: layers, the T5 encoder-decoder, the critic head, Hugging Face weights in and out, the mesh."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+
+def on_mesh(command: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The command, run with the mesh of its configuration in use (`model.mesh.mesh_in_use`)."""
+
+    @functools.wraps(command)
+    def run(config: Any) -> None:
+        from coderl_jax.model.mesh import mesh_in_use  # JAX is slow to import, and --help does not need it
+
+        with mesh_in_use(config.mesh):
+            command(config)
+
+    return run

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model.layers import normal
+from coderl_jax.model.layers import normal, without_mesh
 from coderl_jax.model.t5 import T5, teacher_forced
 
 HEAD_WIDTH = 128
@@ -78,5 +78,6 @@ def critic_from_actor(shape: ModelShape, params: Any, key: Key[Array, ""], dtype
       key: seeds the head.
       dtype: what the critic computes in.
     """
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: T5(shape, rngs=nnx.Rngs(0), dtype=dtype)))
-    return nnx.split(Critic(nnx.merge(graphdef, params), rngs=nnx.Rngs(key)))
+    with without_mesh():
+        graphdef = nnx.graphdef(nnx.eval_shape(lambda: T5(shape, rngs=nnx.Rngs(0), dtype=dtype)))
+        return nnx.split(Critic(nnx.merge(graphdef, params), rngs=nnx.Rngs(key)))

@@ -167,6 +167,7 @@ def load(
     graphdef, params = _read_params(folder, weights, shape, stored, mesh, dtype)
     if kind == "critic" and not has_head:
         graphdef, params = critic_from_actor(shape, params, fresh_head_key, dtype)
+        params = params if mesh is None else jax.device_put(params, shardings(params, mesh))
     classes = config.get("critic_classes", OUTCOMES) if has_head or kind == "critic" else None
     if classes not in (None, 2, OUTCOMES):
         raise UserError(f"{folder / 'config.json'}: critic_classes: expected 2 or {OUTCOMES}, got {shown(classes)}; mend the file")

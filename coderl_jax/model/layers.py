@@ -4,11 +4,14 @@ Parameters are float32; what is computed takes the type of the residual stream, 
 softmax). Axes of parameters carry logical names; `model.mesh.LOGICAL_RULES` places them on devices.
 """
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from coderl_jax.config import ModelShape
@@ -57,6 +60,11 @@ class Dropout(NamedTuple):
 
 
 NO_DROPOUT = Dropout()
+
+
+def without_mesh() -> AbstractContextManager:
+    """Within the block no mesh is in use: Flax would take the logical names of parameters' axes for the mesh's own."""
+    return jax.set_mesh(Mesh(np.empty((), object), ()))
 
 
 def shard_batch(x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:

@@ -4,20 +4,23 @@ One device is a mesh of 1 x 1 x 1, so there is one way to make a model. Train un
 every layer keep its batch spread; without it results are the same, but the compiler places activations as it likes.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import Array, Key
 from numpy.typing import DTypeLike
 
-from coderl_jax.config import ModelShape
+from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError
 from coderl_jax.model.critic import Critic
-from coderl_jax.model.layers import BATCH_AXES
+from coderl_jax.model.layers import BATCH_AXES, without_mesh
 from coderl_jax.model.t5 import T5
 
 Kind = Literal["actor", "critic"]
@@ -58,6 +61,62 @@ def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     return jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=jax.devices()[:wanted])
 
 
+@contextlib.contextmanager
+def mesh_in_use(shape: MeshShape) -> Iterator[Mesh]:
+    """Within the block models are loaded onto this mesh, batches spread over it, and layers keep them so.
+
+    Raises:
+      UserError: see `make_mesh`.
+    """
+    mesh = make_mesh(shape.data, shape.fsdp, shape.tensor)
+    with jax.set_mesh(mesh):
+        yield mesh
+
+
+def current_mesh() -> Mesh | None:
+    """The mesh in use, or None outside of `mesh_in_use`."""
+    mesh = jax.sharding.get_mesh()
+    return None if mesh.empty else mesh
+
+
+def rows_split(mesh: Mesh | None) -> int:
+    """Among how many devices a batch's rows are split."""
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def on_current_mesh(params: Any) -> Any:
+    """Parameters placed on the mesh in use, those that are there already left alone."""
+    mesh = current_mesh()
+    return params if mesh is None else jax.device_put(params, shardings(params, mesh))
+
+
+def check_mesh(mesh: MeshShape, shape: ModelShape, batch_size: int) -> None:
+    """Raise UserError where devices could not share a model or a batch evenly."""
+    rows = mesh.data * mesh.fsdp
+    rules = [
+        ("--tensor", mesh.tensor, "heads", shape.heads),
+        ("--tensor", mesh.tensor, "feed-forward width", shape.d_ff),
+        ("--fsdp", mesh.fsdp, "width", shape.d_model),
+        ("--data x --fsdp", rows, "--batch-size", batch_size),
+    ]
+    for flag, parts, name, size in rules:
+        if size % parts:
+            raise UserError(f"{flag}: expected a divisor of the {name} {size}, got {parts}; change the mesh or the size")
+
+
+def spread(batch: Any, axis: int = 0) -> Any:
+    """A tree of host arrays on the mesh in use, split along `axis`; without a mesh, or where it cannot be split, as it is."""
+    mesh = current_mesh()
+    parts = rows_split(mesh)
+
+    def place(leaf: Any) -> Any:
+        whole = np.ndim(leaf) <= axis or np.shape(leaf)[axis] % parts
+        spec = jax.P() if whole else jax.P(*[None] * axis, BATCH_AXES)
+        return jax.device_put(leaf, NamedSharding(mesh, spec))
+
+    return batch if mesh is None else jax.tree.map(place, batch)
+
+
 def shardings(tree: Any, mesh: Mesh) -> Any:
     """A tree of `NamedSharding`s for a tree with NNX variables: parameters, or an optimizer's state (abstract ones too).
 
@@ -78,7 +137,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 def abstract_params(shape: ModelShape, kind: Kind, dtype: DTypeLike = jnp.float32) -> tuple[Any, Any]:
     """(graphdef, parameters as shapes and types) of a model, without computing or keeping any."""
-    return nnx.split(nnx.eval_shape(lambda: _build(shape, kind, jax.random.key(0), dtype)))
+    with without_mesh():
+        return nnx.split(nnx.eval_shape(lambda: _build(shape, kind, jax.random.key(0), dtype)))
 
 
 def init_params(shape: ModelShape, key: Key[Array, ""], mesh: Mesh, *, kind: Kind, dtype: DTypeLike = jnp.float32) -> tuple[Any, Any]:
@@ -93,7 +153,8 @@ def init_params(shape: ModelShape, key: Key[Array, ""], mesh: Mesh, *, kind: Kin
     """
     graphdef, abstract = abstract_params(shape, kind, dtype)
     init = jax.jit(lambda key: nnx.state(_build(shape, kind, key, dtype)), out_shardings=shardings(abstract, mesh))
-    return graphdef, init(key)
+    with without_mesh():
+        return graphdef, init(key)
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:

@@ -51,7 +51,7 @@ def decode(
     step: Step,
     cache: Any,
     keys: Key[Array, "p n"],
-    temperature: Float[Array, " n"],
+    temperature: Float[Array, "p n"],
     prefix: Int[Array, "p n t"],
     prefix_length: Int[Array, "p n"],
     *,
@@ -67,7 +67,7 @@ def decode(
       step: the model, see `Step`.
       cache: its state before the first token.
       keys: one a row; the token at position i uses fold_in(key, i), whatever happened before.
-      temperature: float32 [n], one a sample column; 0 is greedy.
+      temperature: one a row, float32 [p, n]; 0 is greedy.
       prefix: tokens forced at the start of each row, int32 [p, n, t].
       prefix_length: how many of them, int32 [p, n]; 0 for none.
       top_k: see `filtered_probabilities`.
@@ -77,7 +77,6 @@ def decode(
       pad_id: written after the end.
     """
     problems, samples, length = prefix.shape
-    heat = jnp.broadcast_to(temperature, (problems, samples))
 
     def unfinished(state: DecodeState) -> Bool[Array, ""]:
         return (state.position < length) & ~jnp.all(state.done)
@@ -87,7 +86,7 @@ def decode(
         before = jnp.where(at == 0, start_id, state.tokens[:, :, jnp.maximum(at - 1, 0)])
         logits, cache = step(before, at, state.cache)
         uniform = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, at))))(keys)
-        token = draw(filtered_probabilities(logits, heat, top_k, top_p), uniform)
+        token = draw(filtered_probabilities(logits, temperature, top_k, top_p), uniform)
         token = jnp.where(at < prefix_length, prefix[:, :, at], token)
         logprob = token_logprobs(logits, token)
         return DecodeState(

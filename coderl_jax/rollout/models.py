@@ -8,6 +8,7 @@ from coderl_jax.config import ModelShape
 from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.model import hf
+from coderl_jax.model.mesh import current_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,18 @@ class TextModel:
         self.tokenizer.save(folder)
 
 
-def load_model(name: str, kind: Literal["actor", "critic"]) -> TextModel:
-    """The model of a run folder, a Hugging Face folder or a hub id.
+def load_model(name: str, kind: Literal["actor", "critic"], dtype: str = "float32") -> TextModel:
+    """The model of a run folder, a Hugging Face folder or a hub id, on the mesh in use.
+
+    Args:
+      name: of the model.
+      kind: what it must be.
+      dtype: what it computes in, float32 or bfloat16.
 
     Raises:
       UserError: nothing there, another shape, no critic head, or a tokenizer with more ids than the embedding has rows.
     """
-    loaded = hf.load(name, kind=kind)
+    loaded = hf.load(name, kind=kind, mesh=current_mesh(), dtype=dtype)
     tokenizer = load_tokenizer(loaded.folder)
     check_vocabulary(name, tokenizer, loaded.shape)
     return TextModel(shape=loaded.shape, graphdef=loaded.graphdef, params=loaded.params, tokenizer=tokenizer, classes=loaded.classes)

@@ -18,6 +18,7 @@ from flax import nnx
 from coderl_jax.config import Lengths, ModelShape, Sampling
 from coderl_jax.data.prompts import generation_prompt, prompt_tokens
 from coderl_jax.data.tokenizer import Tokenizer
+from coderl_jax.model.mesh import current_mesh, rows_split, spread
 from coderl_jax.model.t5 import empty_cache
 from coderl_jax.rollout.decode import DecodeState, decode, row_keys
 from coderl_jax.types import Program, PublicProblem
@@ -94,44 +95,51 @@ class Sampler:
             return
         widest = max(len(request.prefixes) for request in requests)
         heat = [self.sampling.temperature] * widest if temperatures is None else list(temperatures)
-        columns = min(widest, self.sampling.rows_per_batch)
-        height = max(1, self.sampling.rows_per_batch // columns)
+        height, columns = self._shape(widest)
         order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), i))
-        for start in range(0, len(order), height):
-            chosen = order[start : start + height]
-            drawn: dict[int, list[Program]] = {position: [] for position in chosen}
-            for left in range(0, widest, columns):
-                block = [requests[position] for position in chosen]
-                state = self._batch(params, block, seed, heat, left, columns, height)
-                for row, position in enumerate(chosen):
-                    drawn[position] += self._programs(requests[position], state, row, left)
-            yield from drawn.items()
+        # A row of a batch holds up to `columns` programs of one prompt; a request with more of them has several rows.
+        rows = [(position, left) for position in order for left in range(0, len(requests[position].prefixes), columns)]
+        yield from ((position, []) for position, request in enumerate(requests) if not request.prefixes)
+        drawn: dict[int, list[Program]] = {}
+        for start in range(0, len(rows), height):
+            chosen = rows[start : start + height]
+            state = self._batch(params, [(requests[position], left) for position, left in chosen], seed, heat, height, columns)
+            for row, (position, left) in enumerate(chosen):
+                programs = drawn.setdefault(position, [])
+                programs += self._programs(requests[position], state, row, left)
+                if len(programs) == len(requests[position].prefixes):
+                    yield position, drawn.pop(position)
 
-    def _batch(self, params, block: list[Request], seed: int, heat: list[float], left: int, columns: int, height: int) -> DecodeState:
-        """Decode columns left .. left + columns of the requests; empty places hold a row that ends at once."""
+    def _shape(self, widest: int) -> tuple[int, int]:
+        """Rows of a batch and programs of a row; the devices that split a batch get as many rows each."""
+        parts = rows_split(current_mesh())
+        columns = min(widest, max(1, self.sampling.rows_per_batch // parts))
+        return parts * max(1, self.sampling.rows_per_batch // columns // parts), columns
+
+    def _batch(self, params, block: list[tuple[Request, int]], seed: int, heat: list[float], height: int, columns: int) -> DecodeState:
+        """Decode `columns` programs of each request from the one named on; empty places hold a row that ends at once."""
         length, end = self.lengths.max_new_tokens, self.tokenizer.eos
-        width = padded_length(max(len(request.prompt) for request in block))
+        width = padded_length(max(len(request.prompt) for request, _ in block))
         source = np.full((height, width), self.tokenizer.pad, np.int32)
         source_mask = np.zeros((height, width), bool)
         source_mask[:, 0] = True  # an empty row still attends somewhere
         prefix = np.full((height, columns, length), end, np.int32)
         prefix_length = np.ones((height, columns), np.int32)
-        for row, request in enumerate(block):
+        temperature = np.full((height, columns), 1.0, np.float32)
+        problem = np.zeros(height, np.uint32)
+        index = np.zeros((height, 1), np.uint32)
+        for row, (request, left) in enumerate(block):
             source[row, : len(request.prompt)] = request.prompt
             source_mask[row, : len(request.prompt)] = True
             for column, start in enumerate(request.prefixes[left : left + columns]):
                 prefix[row, column, : len(start)] = start[:length]
                 prefix_length[row, column] = min(len(start), length)
-        problem = np.zeros(height, np.uint32)
-        problem[: len(block)] = [zlib.crc32(request.problem_id.encode()) for request in block]
-        index = np.zeros((height, 1), np.uint32)
-        index[: len(block), 0] = [request.first_index + left for request in block]
+            temperature[row, : len(heat[left : left + columns])] = heat[left : left + columns]
+            problem[row] = zlib.crc32(request.problem_id.encode())
+            index[row] = request.first_index + left
         sample = index + np.arange(columns, dtype=np.uint32)
-        temperature = np.full(columns, 1.0, np.float32)
-        temperature[: len(heat[left : left + columns])] = heat[left : left + columns]
-        return jax.device_get(
-            self._run(params, source, source_mask, problem, sample, temperature, prefix, prefix_length, np.uint32(seed & 0xFFFFFFFF))
-        )
+        arrays = spread((source, source_mask, problem, sample, temperature, prefix, prefix_length))
+        return jax.device_get(self._run(params, *arrays, np.uint32(seed & 0xFFFFFFFF)))
 
     def _programs(self, request: Request, state: DecodeState, row: int, left: int) -> list[Program]:
         programs = []

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from coderl_jax.config import CorpusFilter, Judging, Lengths, Sampling, expect, expect_each
+from coderl_jax.config import CorpusFilter, Judging, Lengths, MeshShape, Sampling, expect, expect_each
 
 
 def _positional(**kwargs: Any) -> Any:
@@ -25,6 +25,7 @@ class GenerateConfig:
     seed: int = 0
     """Seed of the programs."""
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     sampling: Sampling = Sampling()
 
 
@@ -63,6 +64,7 @@ class ScoreConfig:
     batch_size: int = 64
     """Programs scored together."""
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "batch_size")
@@ -93,6 +95,7 @@ class CriticalConfig:
     seed: int = 0
     """Seed of the programs."""
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
 

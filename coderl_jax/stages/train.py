@@ -8,6 +8,7 @@ from coderl_jax.config import (
     Guard,
     Judging,
     Lengths,
+    MeshShape,
     ModelShape,
     Optimizer,
     RLTerms,
@@ -81,6 +82,7 @@ class PretrainConfig:
     """Threads that read and corrupt ahead; 0: none."""
     model: ModelShape = ModelShape()
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
 
@@ -120,6 +122,7 @@ class FinetuneConfig:
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     model: ModelShape = ModelShape()
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
@@ -153,6 +156,7 @@ class CriticConfig:
     estimate: str | None = None
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
 
@@ -180,6 +184,7 @@ class RepairConfig:
     estimate: str | None = None
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
 
@@ -235,6 +240,7 @@ class RLConfig:
     estimate: str | None = None
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
+    mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
