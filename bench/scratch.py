@@ -157,7 +157,7 @@ def stages(size: Size, sources: pathlib.Path) -> dict[str, list[str]]:
     limit = f"--limit {size.documents}" if size.documents else ""
     adam = "--decay-power 1 --beta2 0.98 --dropout 0"
     fit = f"--batch-size {size.batch} --warmup-steps {max(1, size.spans // 20)} {adam} --learning-rate 2e-3 --end-learning-rate 1e-4"
-    pretrain = f"train.pretrain --data OUT/prepared {fit} --save-every 500 --measure-every 500"
+    pretrain = f"train.pretrain --prepared OUT/prepared {fit} --save-every 500 --measure-every 500"
     learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
         --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --save-every {size.helpers}"""
     schedule = f"--batch-size 32 --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam}"

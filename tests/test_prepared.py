@@ -253,7 +253,7 @@ def test_hosts_together_read_the_batches_of_one(folder, hosts):
 def test_what_cannot_be_batched_is_one_line(folder, tmp_path):
     with pytest.raises(UserError, match="--batch-size: expected a multiple of 4, the number of hosts, got 6"):
         stream(folder, host=(0, 4))
-    with pytest.raises(UserError, match="--data: expected a window of 100000 tokens or more"):
+    with pytest.raises(UserError, match="--prepared: expected a window of 100000 tokens or more"):
         stream(folder, sequence_length=100000)
     write_prepared(tmp_path, "documents", rows(documents()), train_tokenizer(["for i in x"], 270), validated=True)
     with pytest.raises(UserError, match="tokenizer: expected sentinels <extra_id_0>"):

@@ -10,7 +10,7 @@ from coderl_jax.stages.presets import PRESETS
 from coderl_jax.stages.train import CriticConfig, FinetuneConfig, PretrainConfig, RepairConfig, RLConfig
 
 STAGES = {
-    "pretrain": (PretrainConfig, ["--data=d"]),
+    "pretrain": (PretrainConfig, ["--prepared=d"]),
     "finetune": (FinetuneConfig, ["--problems=p", "--validation=v"]),
     "critic": (CriticConfig, ["--problems=p", "--verdicts=v", "--init=i"]),
     "repair": (RepairConfig, ["--problems=p", "--verdicts=v", "--init=i"]),

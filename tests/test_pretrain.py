@@ -51,7 +51,7 @@ def corpus(folder) -> list:
 
 def spans(folder, steps=60) -> list:
     measured = ["--measure-every", 20, "--measure-batches", 2, "--save-every", 20]
-    return ["--data", folder / "prepared", "--sequence-length", 64, *SHAPE, *OPTIMIZER, "--steps", steps, *measured]
+    return ["--prepared", folder / "prepared", "--sequence-length", 64, *SHAPE, *OPTIMIZER, "--steps", steps, *measured]
 
 
 def losses(run) -> list[float]:
@@ -69,7 +69,7 @@ def test_both_objectives_are_learnt_one_after_the_other(work):
     first = losses(work / "spans")
     assert first[-1] < 0.75 * np.log(400)
     assert first[-1] < first[0]
-    flags = ["--data", work / "prepared", "--init", work / "spans", "--objective", "next-tokens", "--sequence-length", 64]
+    flags = ["--prepared", work / "prepared", "--init", work / "spans", "--objective", "next-tokens", "--sequence-length", 64]
     lengths = ["--max-prompt-tokens", 64, "--max-new-tokens", 64]
     main(pretrain, flags, lengths, OPTIMIZER, "--steps", 60, "--measure-every", 20, "--measure-batches", 2, "--out", work / "next")
     second = losses(work / "next")
@@ -157,8 +157,8 @@ def test_what_cannot_be_is_one_line_and_nothing_is_made(work, tmp_path, capsys):
     said = refused(capsys, pretrain, spans(work), "--objective", "next-tokens", "--max-prompt-tokens", 30, "--max-new-tokens", 30, out)
     assert said.startswith("--sequence-length: expected at most 57")
     said = refused(capsys, pretrain, spans(work), "--sequence-length", 10_000_000, out)
-    assert "--data: expected a window of 10000000 tokens or more" in said
-    assert "expected a folder that train.prepare has finished" in refused(capsys, pretrain, spans(work), "--data", work / "spans", out)
+    assert "--prepared: expected a window of 10000000 tokens or more" in said
+    assert "expected a folder that train.prepare has finished" in refused(capsys, pretrain, spans(work), "--prepared", work / "spans", out)
     assert refused(capsys, finetune, "--problems", f"prepared:{work}/prepared", SHAPE, out).endswith("prepare them with --problems")
     assert refused(capsys, finetune, "--problems", "tiny#train", "--patience", 3, out).startswith("--patience: expected --validation")
     assert not list(tmp_path.glob("out*"))

@@ -1,6 +1,6 @@
 """Pretraining on documents: masked spans, or next tokens (CodeRL sections 3.2 and 4.1).
 
-python -m train.pretrain --data prepared --objective spans --out runs/spans
+python -m train.pretrain --prepared prepared --objective spans --out runs/spans
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ def pretrain(config: PretrainConfig) -> None:
     from train.estimate import announced
     from train.fitting import fit_model
 
-    documents = Prepared(config.data, "documents", "train")
+    documents = Prepared(config.prepared, "documents", "train")
     shape = _shape(config, documents)
     batches = _stream(config, documents, config.seed)
     print(f"{len(documents)} documents, {int(documents.lengths.sum()):,} tokens, {batches.examples:,} windows", file=sys.stderr)
     if announced(config.estimate, config.optimizer.over(batches.examples), shape, batches.shares, config.mesh):
         return
-    inputs = {"data": config.data, "init": config.init or "new"}
+    inputs = {"prepared": config.prepared, "init": config.init or "new"}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "readers", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
@@ -76,7 +76,7 @@ def _start(config: PretrainConfig, shape: ModelShape, tokenizer: Any) -> Any:
 
     if config.init:
         model = load_model(config.init, "actor", config.mesh.compute)
-        check_same_tokenizer(config.data, tokenizer, config.init, model.tokenizer)
+        check_same_tokenizer(config.prepared, tokenizer, config.init, model.tokenizer)
         return model
     graphdef, params = init_params(shape, jax.random.key(config.seed), current_mesh(), kind="actor", dtype=config.mesh.compute)
     return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
@@ -104,9 +104,9 @@ def _measure(config: PretrainConfig, graphdef: Any) -> Callable[[Any], dict[str,
     from coderl_jax.data.prepared import Prepared, splits
     from coderl_jax.learner.steps import TextBatch, supervised_loss
 
-    if "validation" not in splits(config.data):
+    if "validation" not in splits(config.prepared):
         return None
-    stream = _stream(config, Prepared(config.data, "documents", "validation"), seed=0)
+    stream = _stream(config, Prepared(config.prepared, "documents", "validation"), seed=0)
     loss = jax.jit(supervised_loss(graphdef, dropout=0.0))
     key = jax.random.key(0)
     count = min(config.measure_batches, -(-stream.examples // stream.batch_size))

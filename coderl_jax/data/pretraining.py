@@ -106,7 +106,7 @@ class PretrainingStream(Stream):
         windows = (JoinedWindows if objective == "spans" else DocumentWindows)(documents, sequence_length)
         if len(windows) == 0:
             tokens = int(documents.lengths.sum())
-            raise UserError(f"--data: expected a window of {sequence_length} tokens or more, got {tokens} tokens in all; prepare more")
+            raise UserError(f"--prepared: expected a window of {sequence_length} tokens or more, got {tokens} tokens in all; prepare more")
         super().__init__(len(windows), batch_size, seed)
         sentinels = documents.tokenizer.sentinels
         if objective == "spans" and not sentinels:

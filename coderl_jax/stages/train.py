@@ -57,7 +57,7 @@ class PrepareConfig:
 class PretrainConfig:
     """Pretraining: masked spans, or next tokens (CodeRL sections 3.2 and 4.1)."""
 
-    data: str
+    prepared: str
     """Folder of documents that train.prepare wrote."""
     out: str
     """Run folder."""
