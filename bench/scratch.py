@@ -3,7 +3,8 @@
     python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size laptop    # hours on 2 cores
     python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu       # half an hour
 
-The corpus is the Python of packages from PyPI, without whatever holds solutions or tests of MBPP's test split. Each stage is a command
+The corpus is the Python of packages from PyPI. Whatever holds solutions or tests of MBPP's test split is left out, of the corpus and of the
+problems that are taught: MBPP's own train split has some. Each stage is a command
 that is printed before it runs; interrupted, the same command goes on. What is chosen is chosen on MBPP's validation split; its test
 split (11 to 510) is read at the end only, by every row alike: 80 programs a problem, refined and repaired ones counted. MBPP shows its
 tests in the statement, so critical sampling runs the very tests that decide, as in the paper.
@@ -21,9 +22,12 @@ from typing import Literal
 
 from bench.demo import Clock, header
 from coderl_jax import cli
+from coderl_jax.data.contamination import Benchmark, benchmark_texts
+from coderl_jax.data.corpus import Document
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
 from coderl_jax.report import aligned, interval_text
+from coderl_jax.types import Problem
 
 PACKAGES = (
     "numpy scipy sympy django networkx pandas scikit-learn matplotlib sqlalchemy sphinx twisted nltk".split()
@@ -117,7 +121,7 @@ def scratch(config: ScratchConfig) -> None:
     clock = Clock(out / "timing.json")
     sources = pathlib.Path(config.sources) if config.sources else fetched(out / "sources")
     if not (out / "problems.jsonl").exists():
-        save_problems(out / "problems.jsonl", [*load_problems(f"mbpp:{config.mbpp}#train"), *load_problems(f"jsonl:{config.practice}")])
+        save_problems(out / "problems.jsonl", practised(config))
     for name, commands in stages(size, sources).items():
         clock.stage(name, [_filled(command, config) for command in commands], out)
     for title, commands in rows(size).values():
@@ -126,6 +130,15 @@ def scratch(config: ScratchConfig) -> None:
     table = "\n".join([header(config), result(out, size), clock.table()])
     write_text(out / "table.txt", table)
     print(table)
+
+
+def practised(config: ScratchConfig) -> list[Problem]:
+    """The problems that are taught and practised: none whose solutions hold a test problem's solution or tests."""
+    benchmark = Benchmark(benchmark_texts(load_problems(f"mbpp:{config.mbpp}#test")), n=10, share=0.5)
+    found = [*load_problems(f"mbpp:{config.mbpp}#train"), *load_problems(f"jsonl:{config.practice}")]
+    kept = [p for p in found if not any(benchmark.found_in(Document(p.id, solution)) for solution in p.solutions)]
+    print(f"{len(found) - len(kept)} of {len(found)} problems hold answers of the test split: left out", file=sys.stderr)
+    return kept
 
 
 def _filled(command: str, config: ScratchConfig) -> str:

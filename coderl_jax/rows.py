@@ -223,8 +223,9 @@ def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = 
     """All program rows of a file, each with its place and raw row. A missing index is the row's number in its problem.
 
     Raises:
-      UserError: a row breaks the format, or names a problem that is not among `problems`.
+      UserError: a row breaks the format, names a problem that is not among `problems`, or repeats the index of another.
     """
+    taken: dict[tuple[str, int], str] = {}
     known = None if problems is None else {problem.id: problem.starter_code for problem in problems}
     seen: dict[str, int] = {}
     result = []
@@ -236,6 +237,10 @@ def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = 
             raise UserError(
                 f"{place}: problem_id: expected a problem of --problems, got {program.problem_id!r}; give the source it came from"
             )
+        key = (program.problem_id, program.index)
+        if key in taken:
+            raise UserError(f"{place}: index: expected each index once a problem, got {key} again, after {taken[key]}; drop one")
+        taken[key] = place
         result.append((place, row, program))
     return result
 
