@@ -92,7 +92,7 @@ def run_table(table, keys, length, temperature=1.0, top_p=1.0, top_k=0, prefix=N
         prefix, prefix_length = jnp.zeros((p, n, length), jnp.int32), jnp.zeros((p, n), jnp.int32)
     return jax.jit(
         lambda: decode(
-            step, jnp.zeros(()), keys, jnp.full(n, temperature, jnp.float32), prefix, prefix_length,
+            step, jnp.zeros(()), keys, jnp.full((p, n), temperature, jnp.float32), prefix, prefix_length,
             top_k=top_k, top_p=top_p, start_id=0, end_id=end_id, pad_id=0,
         )
     )()  # fmt: skip
