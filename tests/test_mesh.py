@@ -19,7 +19,7 @@ import numpy as np
 from coderl_jax.config import ModelShape, Optimizer
 from coderl_jax.learner.state import init_state, make_optimizer, make_update
 from coderl_jax.learner.steps import TextBatch, supervised_loss
-from coderl_jax.model.mesh import init_params, make_mesh, place_batch
+from coderl_jax.model.mesh import init_params, make_mesh, spread
 
 mesh = make_mesh(*map(int, sys.argv[2:5]))
 shape = ModelShape(vocab_size=64, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=2, decoder_layers=2)
@@ -33,7 +33,7 @@ with jax.set_mesh(mesh):
     for _ in range(5):
         source, target = rng.integers(3, 64, (8, 12)).astype(np.int32), rng.integers(3, 64, (8, 9)).astype(np.int32)
         batch = TextBatch(source, np.ones(source.shape, bool), target, rng.random(target.shape) < 0.9)
-        state, logged = update(state, place_batch(batch, mesh), jax.random.key(1))
+        state, logged = update(state, spread(batch), jax.random.key(1))
         losses.append(float(logged["loss"]))
 
 def split(tree):
@@ -100,7 +100,9 @@ def test_a_checkpoint_is_loaded_straight_onto_its_mesh(tmp_path):
 
 def run(devices: int, *words) -> subprocess.CompletedProcess:
     """A command on so many simulated devices."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    # Simulated devices wait for each other; on a busy machine longer than XLA's patience, after which it would abort.
+    patient = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_call_terminate_timeout_seconds=600"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": patient}
     return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, env=environment, timeout=300)
 
 
