@@ -123,8 +123,6 @@ def ablation(config: AblationConfig) -> None:
 
 def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -> None:
     """Every stage of a seed that is not finished; after each setting what was measured in it."""
-    import jax
-
     folder = out / f"seed{seed}"
     folder.mkdir(exist_ok=True)
     clock = Clock(folder / "timing.json")
@@ -134,13 +132,24 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -
     else:
         copy_model(SHIPPED, folder / "warm")
     for setting, name, commands in stages(size, seed, trained, config.settings):
-        clock.stage(name, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
-        jax.clear_caches()  # hundreds of compiled programs would fill the memory
-        gc.collect()
+        run_stage(clock, name, commands, seed, out)
         if name.endswith(TEST):
-            made = {name: value for name, value in describe_run(config, {}).items() if name in ("commit", "platform", "started")}
-            told = {"seed": seed, "setting": setting, "made": made, "seconds": clock.seconds}
+            told = {"seed": seed, "setting": setting, "made": made_by(config), "seconds": clock.seconds}
             write_text(folder / f"{setting}.measured.json", json.dumps(told | measure(folder, size, setting)) + "\n")
+
+
+def run_stage(clock: Clock, name: str, commands: Sequence[str], seed: int, out: pathlib.Path) -> None:
+    """Run the commands of a stage; SEED in them stands for the seed's folder."""
+    import jax
+
+    clock.stage(name, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
+    jax.clear_caches()  # hundreds of compiled programs would fill the memory
+    gc.collect()
+
+
+def made_by(config: Any) -> dict[str, Any]:
+    """What measured a part: commit, machine, time."""
+    return {name: value for name, value in describe_run(config, {}).items() if name in ("commit", "platform", "started")}
 
 
 def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
@@ -246,15 +255,20 @@ def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Raises:
       UserError: nothing measured, or parts of unlike sizes or problems.
     """
-    if not parts:
-        raise UserError("--out: expected a folder with seed*/SETTING.measured.json, got none; name --seeds to run")
-    if any((part["size"], part["problems"]) != (parts[0]["size"], parts[0]["problems"]) for part in parts):
-        raise UserError("--out: expected seeds measured alike, got other sizes or problems; keep --quick and full runs apart")
+    check_alike(parts, "seed*/SETTING.measured.json")
     settings = {setting: [part for part in parts if part["setting"] == setting] for setting in SETTINGS}
     return {
         "programs_a_problem": SAMPLES,
         "settings": {name: _setting(of, _modes(of[0]["size"]["repairs"])) for name, of in settings.items() if of},
     }
+
+
+def check_alike(parts: Sequence[dict[str, Any]], files: str) -> None:
+    """Raise UserError where nothing was measured, or parts of unlike sizes or problems."""
+    if not parts:
+        raise UserError(f"--out: expected a folder with {files}, got none; name --seeds to run")
+    if any((part["size"], part["problems"]) != (parts[0]["size"], parts[0]["problems"]) for part in parts):
+        raise UserError("--out: expected seeds measured alike, got other sizes or problems; keep --quick and full runs apart")
 
 
 def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any]:
@@ -331,7 +345,8 @@ def hours(parts: Sequence[dict[str, Any]]) -> str:
     minutes = [[of_seed.get(name, 0.0) / 60 for of_seed in seconds.values()] for name in names]
     rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
     total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
-    made = [f"seed {part['seed']}, {part['setting']}: {', '.join(map(str, part['made'].values()))}" for part in parts]
+    named = [f"seed {part['seed']}" + (f", {part['setting']}" if "setting" in part else "") for part in parts]
+    made = [f"{name}: {', '.join(map(str, part['made'].values()))}" for name, part in zip(named, parts, strict=True)]
     return "\n".join([ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
 
 

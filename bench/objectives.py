@@ -10,7 +10,6 @@ at the end, 10 programs a problem. What a seed measured is in `seed*/measured.js
 """
 
 import dataclasses
-import gc
 import json
 import pathlib
 from collections.abc import Sequence
@@ -18,10 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from bench.ablation import CE_WEIGHT, FULL, METRICS, QUICK, SAMPLES, UPDATES_PER_ROUND, Size, cell, estimates, helpers, per_problem, ruled
+from bench.ablation import (
+    CE_WEIGHT,
+    FULL,
+    METRICS,
+    QUICK,
+    SAMPLES,
+    UPDATES_PER_ROUND,
+    Size,
+    cell,
+    check_alike,
+    estimates,
+    helpers,
+    hours,
+    made_by,
+    per_problem,
+    ruled,
+    run_stage,
+)
 from bench.demo import DRAW, EXPLORE, SAFE, SCHEDULE, SHIPPED, Clock, copy_model, header, measured
 from coderl_jax import cli
-from coderl_jax.files import UserError, describe_run, read_json, read_jsonl, write_json, write_text
+from coderl_jax.files import read_json, read_jsonl, write_json, write_text
 
 ROWS = {  # name -> title, flags of train.rl
     "coderl": ("CodeRL", "--objective coderl --critic SEED/practice/critic"),
@@ -63,8 +79,7 @@ def objectives(config: ObjectivesConfig) -> None:
     for seed in config.seeds[:1] if config.quick else config.seeds:
         run_seed(out, size, seed, config)
     parts = [read_json(path) for path in sorted(out.glob("seed*/measured.json"))]
-    if not parts or any((part["size"], part["problems"]) != (parts[0]["size"], parts[0]["problems"]) for part in parts):
-        raise UserError("--out: expected a folder with seed*/measured.json, all measured alike, got none or others; name --seeds to run")
+    check_alike(parts, "seed*/measured.json")
     results = summary(parts)
     write_json(out / "results.json", results)
     text = "\n".join([header(config), table(results), hours(parts)])
@@ -74,8 +89,6 @@ def objectives(config: ObjectivesConfig) -> None:
 
 def run_seed(out: pathlib.Path, size: Size, seed: int, config: ObjectivesConfig) -> None:
     """Every stage of a seed that is not finished, then what was measured."""
-    import jax
-
     folder = out / f"seed{seed}"
     folder.mkdir(exist_ok=True)
     clock = Clock(folder / "timing.json")
@@ -85,13 +98,10 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: ObjectivesConfig)
         stages.append((title, [training(size, seed, name, flags)]))
     stages.append(("test", [command for name in ("warm", *ROWS) for command in testing(size, seed, name)]))
     for title, commands in stages:
-        clock.stage(title, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
-        jax.clear_caches()  # hundreds of compiled programs would fill the memory
-        gc.collect()
+        run_stage(clock, title, commands, seed, out)
     found = {name: per_problem(folder / "test" / name) for name in ("warm", *ROWS)}
     rows = {name: {m: [round(p[family][k], 6) for p in problems] for m, (family, k) in METRICS.items()} for name, problems in found.items()}
-    made = {name: value for name, value in describe_run(config, {}).items() if name in ("commit", "platform", "started")}
-    told = {"seed": seed, "made": made, "seconds": clock.seconds, "size": dataclasses.asdict(size), "rows": rows}
+    told = {"seed": seed, "made": made_by(config), "seconds": clock.seconds, "size": dataclasses.asdict(size), "rows": rows}
     told |= {"problems": [problem["id"] for problem in found["warm"]], "fell": {name: rolled_back(folder / name) for name in ROWS}}
     write_text(folder / "measured.json", json.dumps(told) + "\n")
 
@@ -146,14 +156,6 @@ def table(results: dict[str, Any]) -> str:
         rows.append([titles[name], *(cell(row, metric, ".1f") for metric in METRICS), *differences, str(row["rollbacks"])])
     about = f"{SAMPLES} programs a test problem; means over seeds and problems with 95% intervals over both"
     return f"{about}\n\n{ruled([head, *rows])}\n"
-
-
-def hours(parts: Sequence[dict[str, Any]]) -> str:
-    """Minutes of every stage and seed; and what measured which."""
-    names = list(parts[0]["seconds"])
-    rows = [[name, *(f"{part['seconds'].get(name, 0) / 60:.1f}" for part in parts)] for name in names]
-    made = [f"seed {part['seed']}: {', '.join(map(str, part['made'].values()))}" for part in parts]
-    return "\n".join([ruled([["minutes", *(f"seed {part['seed']}" for part in parts)], *rows]), "", *made]) + "\n"
 
 
 if __name__ == "__main__":

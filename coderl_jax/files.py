@@ -17,7 +17,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -40,6 +40,23 @@ def existing(path: str | os.PathLike, what: str) -> pathlib.Path:
     if not path.exists():
         raise UserError(f"{what}: expected an existing path, got {str(path)!r}; check the name")
     return path
+
+
+def from_hub(name: str, what: str, patterns: Sequence[str]) -> pathlib.Path:
+    """The folder of a Hugging Face repository's files whose names match, fetched or kept from before.
+
+    Raises:
+      UserError: the hub or the repository is out of reach.
+    """
+    import huggingface_hub
+
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:  # offline, no such repository, no access, no valid id
+        why = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{name}: {what}: expected a folder here or a reachable hub id, got {why}; check the name and the network"
+        ) from None
 
 
 def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:

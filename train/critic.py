@@ -28,7 +28,7 @@ def train_critic(config: CriticConfig) -> None:
     from coderl_jax.model.critic import critic_from_actor
     from coderl_jax.model.mesh import on_current_mesh
     from coderl_jax.rollout.models import TextModel, load_model
-    from train.estimate import announced
+    from train.estimate import fit_announced
     from train.fitting import fit_model
     from train.labelled import holdout_measure, labelled_programs
 
@@ -37,7 +37,7 @@ def train_critic(config: CriticConfig) -> None:
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     learnt, heldout = labelled_programs(problems, config, start.tokenizer)
     batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
-    if announced(config.estimate, config.optimizer.over(batches.examples), start.shape, batches.shares, config.mesh, critic=True):
+    if fit_announced(config, start.shape, batches, critic=True):
         return
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:

@@ -20,7 +20,7 @@ def announced(
     critic: bool = False,
     sampled: cost.Cost | None = None,
 ) -> bool:
-    """Check that training fits the memory here; where an estimate was asked for, print it instead and say True: the run stops.
+    """Check that training suits the mesh and fits the memory here; where an estimate was asked for, print it and say True: the run stops.
 
     Args:
       estimate: the device of `--estimate`.
@@ -32,8 +32,11 @@ def announced(
       sampled: what sampling and judging cost besides, in RL.
 
     Raises:
-      UserError: the batch does not fit the memory of the device here, an unknown device.
+      UserError: devices cannot share model or batch, the batch does not fit the memory of the device here, an unknown device.
     """
+    from coderl_jax.model.mesh import check_mesh
+
+    check_mesh(mesh, shape, optimizer.batch_size)
     device, count = cost.device_named(estimate) if estimate else (None, 1)
     longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
     splits, shards = (count, count) if device else (mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor)
@@ -45,13 +48,17 @@ def announced(
     flops = examples * sum(share * cost.training_flops(shape, s, t) for s, t, share in shares)
     tokens = examples * sum(share * (s + t) for s, t, share in shares)
     hours = flops / (device.flops * cost.UTILISATION) / 3600
-    whole = cost.Cost(tokens, flops, hours, memory)
-    if sampled is not None:
-        programs, judging = sampled.programs, sampled.judge_seconds
-        flops, hours = flops + sampled.flops, hours + sampled.device_hours
-        whole = cost.Cost(tokens, flops, hours, memory, programs, judging)
+    extra = sampled or cost.Cost(0.0, 0.0, 0.0, cost.Memory(0.0, 0.0))
+    device_hours = hours + extra.device_hours
+    whole = cost.Cost(tokens, flops + extra.flops, device_hours, memory, extra.programs, extra.judge_seconds)
     print("\n".join(lines(str(estimate), whole, device, count, optimizer.steps, cost.parameters(shape, critic))))
     return True
+
+
+def fit_announced(config: Any, shape: ModelShape, batches: Any, critic: bool = False) -> bool:
+    """`announced` of a stage that fits a model to a stream of batches; its `estimate`, `optimizer` and `mesh` are read."""
+    settings = config.optimizer.over(batches.examples)
+    return announced(config.estimate, settings, shape, batches.shares, config.mesh, critic=critic)
 
 
 def lines(name: str, whole: cost.Cost, device: cost.Device, count: int, steps: int, parameters: int) -> Sequence[str]:
@@ -76,7 +83,7 @@ def sampling_cost(name: str, shape: ModelShape, programs: int, rows: int, s: int
     steps = math.ceil(programs / rows) * t
     flops = programs * sum(cost.forward_flops(shape, s, t))
     seconds = max(steps * cost.decode_bytes(shape, rows, s, t) / device.bandwidth, flops / device.flops) / cost.UTILISATION
-    return cost.Cost(0, flops, seconds / 3600, cost.Memory(0, 0), programs, programs * judge_seconds)
+    return cost.Cost(0.0, flops, seconds / 3600, cost.Memory(0.0, 0.0), programs, programs * judge_seconds)
 
 
 def judging_seconds(judge: Any, problems: Sequence[Any], workers: int, most: int = 8) -> float:

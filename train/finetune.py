@@ -3,7 +3,6 @@
 python -m train.finetune --problems tiny#train --validation tiny#validation --out runs/warm
 """
 
-import functools
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,28 +19,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def finetune(config: FinetuneConfig) -> None:
     """Train, keep the parameters that validate best, write the run folder."""
-    import jax
-
     from coderl_jax.data.batches import BatchStream
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
-    from coderl_jax.learner.steps import TextBatch, supervised_loss
     from coderl_jax.rollout.sampler import Sampler
     from coderl_jax.sandbox import Judge
-    from train.estimate import announced
+    from train.estimate import fit_announced
     from train.examples import prepared_examples, solution_examples, validator
-    from train.fitting import fit_model
+    from train.fitting import fit_texts
 
     if config.problems.startswith("prepared:"):
-        prepared = prepared_examples(config.problems)
-        model = _start(config, [], prepared.tokenizer)
-        examples = prepared
+        examples = prepared_examples(config.problems)
+        model = _start(config, [], examples)
     else:
         problems = load_problems(config.problems, config.limit)
         model = _start(config, problems, None)
         examples = solution_examples(problems, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares, config.mesh):
+    if fit_announced(config, model.shape, batches):
         return
     inputs = {
         "problems": config.problems,
@@ -57,14 +52,11 @@ def finetune(config: FinetuneConfig) -> None:
         if judge is not None:
             sampler = Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, config.sampling)
             evaluate, choose = validator(config.validation, sampler, judge, config.seed)
-        best = fit_model(
+        best = fit_texts(
             config,
             output,
             model,
-            supervised_loss(model.graphdef, config.optimizer.dropout),
             batches,
-            functools.partial(TextBatch.of, lengths=config.lengths),
-            jax.random.key(config.seed),
             evaluate=evaluate,
             evaluate_every=config.validation.validate_every,
             choose=choose,
@@ -73,35 +65,29 @@ def finetune(config: FinetuneConfig) -> None:
     output.finish({"best": best})
 
 
-def _start(config: FinetuneConfig, problems: list, tokenizer: Any) -> Any:
-    """The model named by --init, or a new one with a tokenizer: that of prepared data, the one named, or one trained on problems."""
-    import dataclasses
-
-    import jax
-
-    from coderl_jax.data.problems import load_problems
-    from coderl_jax.data.prompts import generation_prompt, reindent
-    from coderl_jax.data.tokenizer import load_tokenizer, train_tokenizer
-    from coderl_jax.model.mesh import current_mesh, init_params
-    from coderl_jax.rollout.models import TextModel, check_same_tokenizer, check_vocabulary, load_model
+def _start(config: FinetuneConfig, problems: list, prepared: Any) -> Any:
+    """The model named by --init, or a new one for the tokenizer of prepared data, for the one named, or for one trained on problems."""
+    from coderl_jax.rollout.models import check_same_tokenizer, load_model, new_actor, shape_for
 
     if config.init:
         model = load_model(config.init, "actor", config.mesh.compute)
-        if tokenizer is not None:
-            check_same_tokenizer("--problems", tokenizer, "--init", model.tokenizer)
+        if prepared is not None:
+            check_same_tokenizer("--problems", prepared.tokenizer, "--init", model.tokenizer)
         return model
-    if tokenizer is not None:
-        pass
-    elif config.tokenizer:
-        tokenizer = load_tokenizer(config.tokenizer)
-    else:
-        read = load_problems(config.tokenizer_problems) if config.tokenizer_problems else problems
-        texts = [generation_prompt(p.public()) for p in read] + [reindent(s) for p in read for s in p.solutions]
-        tokenizer = train_tokenizer(texts, config.tokenizer_size)
-    shape = config.model if config.model.vocab_size else dataclasses.replace(config.model, vocab_size=tokenizer.size)
-    check_vocabulary("--vocab-size", tokenizer, shape)
-    graphdef, params = init_params(shape, jax.random.key(config.seed), current_mesh(), kind="actor", dtype=config.mesh.compute)
-    return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
+    tokenizer = _tokenizer(config, problems) if prepared is None else prepared.tokenizer
+    return new_actor(shape_for(config.model, tokenizer), tokenizer, config.seed, config.mesh.compute)
+
+
+def _tokenizer(config: FinetuneConfig, problems: list) -> Any:
+    from coderl_jax.data.problems import load_problems
+    from coderl_jax.data.prompts import generation_prompt, reindent
+    from coderl_jax.data.tokenizer import load_tokenizer, train_tokenizer
+
+    if config.tokenizer:
+        return load_tokenizer(config.tokenizer)
+    read = load_problems(config.tokenizer_problems) if config.tokenizer_problems else problems
+    texts = [generation_prompt(p.public()) for p in read] + [reindent(s) for p in read for s in p.solutions]
+    return train_tokenizer(texts, config.tokenizer_size)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the stages that fit a model to batches share: the optimizer, the plan, the loop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ def fit_model(
     """Train `model` in the run folder of `output`; what is kept goes to its `model/`.
 
     Args:
-      config: the stage's; `optimizer`, `mesh`, `save_every` and `tracking` are read.
+      config: the stage's; `optimizer`, `save_every` and `tracking` are read.
       output: the run folder under way.
       model: a `rollout.models.TextModel`.
       loss: see `learner.state.Loss`.
@@ -40,9 +41,8 @@ def fit_model(
     """
     from coderl_jax.learner.fit import Fit, fit
     from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
-    from coderl_jax.model.mesh import check_mesh, spread
+    from coderl_jax.model.mesh import spread
 
-    check_mesh(config.mesh, model.shape, config.optimizer.batch_size)
     settings = config.optimizer.over(batches.examples)
     optimizer = make_optimizer(settings)
     plan = Fit(
@@ -62,3 +62,14 @@ def fit_model(
 
     state, update = init_state(model.params, optimizer), make_update(loss, optimizer)
     return fit(state, update, batches, placed, key, plan, learning_rate(settings))
+
+
+def fit_texts(config: Any, output: Output, model: Any, batches: Any, **plan: Any) -> dict[str, Any]:
+    """`fit_model` by cross-entropy on texts, seeded by the configuration; `plan` are its keywords."""
+    import jax
+
+    from coderl_jax.learner.steps import TextBatch, supervised_loss
+
+    texts = functools.partial(TextBatch.of, lengths=config.lengths)
+    loss = supervised_loss(model.graphdef, config.optimizer.dropout)
+    return fit_model(config, output, model, loss, batches, texts, jax.random.key(config.seed), **plan)

@@ -46,7 +46,6 @@ class Loop:
         from train.values import Values
 
         self.config, self.folder, self.actor, self.judge, self.saved = config, folder, actor, judge, saved
-        self.names = [p.id for p in problems]
         self.objective = objective_named(config.objective)
         self.baseline = baseline_of(self.objective, config.baseline)
         self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
@@ -133,8 +132,8 @@ class Loop:
         temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
         seed = collect.seed_of(config.seed, at)
         if self.saved:
-            draw = (config.sampling.num_samples, self.actor.tokenizer, config.lengths)
-            judged = [self.saved.drawn(self.names[i], *draw, collect.seed_of(seed, i)) for i in chosen]
+            count = config.sampling.num_samples
+            judged = [self.saved.drawn(self.requests[i].problem_id, count, collect.seed_of(seed, i)) for i in chosen]
         else:
             with _timed(seconds, "sample_and_judge"):
                 judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
@@ -173,21 +172,24 @@ class Loop:
 
         needs, terms = self.objective.NEEDS, self.config.terms
         rewarded = collect.rewards(judged, chosen, self.match)
-        weighed = [collect.advantages(rewarded, self.objective, self.baseline, self.best_programs, chosen)]
+
+        def careful(advantage: Any) -> Any:
+            return np.where(advantage < 0, np.float32(terms.negative_weight) * advantage, advantage)
+
+        advantage = careful(collect.advantages(rewarded, self.objective, self.baseline, self.best_programs, chosen))
+        rollout = collect.to_rollout(requests, judged, advantage, self.actor.tokenizer, needs)
+        parts = {}
         if "ratio" in needs:
-            weighed.append(collect.ratio_advantages(judged, self.best_programs, chosen))
+            parts["ratio_advantage"] = careful(collect.ratio_advantages(judged, self.best_programs, chosen))
+        if self.saved:
+            parts["critic"] = self.saved.values(judged, rollout.target.shape[1])
+        if "behaviour" in needs or self.replay:
+            parts["behaviour"] = self._over(self.logprobs, self.state.params, rollout)
+        if "value" in needs or terms.kl_weight:
+            parts["reference"] = self._over(self.logprobs, self.actor.params, rollout)
+        rollout = dataclasses.replace(rollout, **parts)
         for problem, rows, row in zip(chosen, judged, rewarded, strict=True):
             self.best_programs.note(problem, rows, row)
-        weighed = [np.where(part < 0, np.float32(terms.negative_weight) * part, part) for part in weighed]
-        rollout = collect.to_rollout(requests, judged, weighed[0], self.actor.tokenizer, needs)
-        if len(weighed) > 1:
-            rollout = dataclasses.replace(rollout, ratio_advantage=weighed[1])
-        if self.saved:
-            rollout = dataclasses.replace(rollout, critic=self.saved.values(judged, rollout.target.shape[1]))
-        if "behaviour" in needs or self.replay:
-            rollout = dataclasses.replace(rollout, behaviour=self._over(self.logprobs, self.state.params, rollout))
-        if "value" in needs or terms.kl_weight:
-            rollout = dataclasses.replace(rollout, reference=self._over(self.logprobs, self.actor.params, rollout))
         if self.values:
             rollout = self.values.credit(rollout, self._over(self.values.worths, self.values.state.params, rollout))
         return rollout

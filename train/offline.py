@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from coderl_jax.config import Lengths
 from coderl_jax.data.prompts import program_tokens
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError, shown
@@ -27,7 +26,15 @@ class Saved:
       problems: those with a greedy program and another.
     """
 
-    def __init__(self, programs: str, baseline: str | None, scores: str | None, problems: Sequence[Problem]):
+    def __init__(
+        self,
+        programs: str,
+        baseline: str | None,
+        scores: str | None,
+        problems: Sequence[Problem],
+        tokenizer: Tokenizer,
+        max_new_tokens: int,
+    ):
         """Read the files.
 
         Args:
@@ -36,6 +43,8 @@ class Saved:
           baseline: verdicts of greedy programs, one a problem; not with upstream's folder, which has its own.
           scores: of `sample.score` for the sampled programs, or None.
           problems: what the programs are for.
+          tokenizer: the actor's.
+          max_new_tokens: longer programs are cut.
 
         Raises:
           UserError: a malformed row, no problem with both, scores of other programs.
@@ -48,11 +57,17 @@ class Saved:
             raise UserError("--offline-baseline: expected verdicts of greedy programs beside --offline, got none; judge some")
         else:
             sampled, greedy = read_verdicts(programs, problems), read_verdicts(baseline, problems)
+
+        def judged(rows: Judged) -> Iterator[tuple[Program, Verdict]]:
+            for program, verdict in rows:
+                if verdict.outcome is not None:
+                    tokens = program_tokens(tokenizer, program.program, max_new_tokens)
+                    yield dataclasses.replace(program, tokens=tuple(tokens)), verdict
+
         self._sampled: dict[str, Judged] = {}
-        for program, verdict in sampled:
-            if verdict.outcome is not None:
-                self._sampled.setdefault(program.problem_id, []).append((program, verdict))
-        self._greedy = {program.problem_id: (program, verdict) for program, verdict in reversed(greedy) if verdict.outcome is not None}
+        for program, verdict in judged(sampled):
+            self._sampled.setdefault(program.problem_id, []).append((program, verdict))
+        self._greedy = {program.problem_id: (program, verdict) for program, verdict in judged(list(reversed(greedy)))}
         self._values = {} if scores is None else _token_values(scores, problems)
         self.problems = [problem for problem in problems if problem.id in self._sampled and problem.id in self._greedy]
         if not self.problems:
@@ -63,18 +78,13 @@ class Saved:
             file=sys.stderr,
         )
 
-    def drawn(self, problem_id: str, count: int, tokenizer: Tokenizer, lengths: Lengths, seed: int) -> Judged:
+    def drawn(self, problem_id: str, count: int, seed: int) -> Judged:
         """The greedy program of a problem, then `count` others, drawn without repeats while they last; each with its tokens."""
         others = self._sampled[problem_id]
         rounds = -(-count // len(others))
         random = np.random.default_rng(seed)
         order = np.concatenate([random.permutation(len(others)) for _ in range(rounds)])[:count]
-
-        def tokenised(program: Program) -> Program:
-            return dataclasses.replace(program, tokens=tuple(program_tokens(tokenizer, program.program, lengths.max_new_tokens)))
-
-        chosen = [self._greedy[problem_id], *(others[i] for i in order)]
-        return [(tokenised(program), verdict) for program, verdict in chosen]
+        return [self._greedy[problem_id], *(others[i] for i in order)]
 
     def values(self, judged: Sequence[Judged], width: int) -> np.ndarray | None:
         """q(w_t) of the sampled programs as the scores have them, float32 [b, width]; None without scores.

@@ -3,8 +3,6 @@
 python -m train.pretrain --prepared prepared --objective spans --out runs/spans
 """
 
-import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,19 +19,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def pretrain(config: PretrainConfig) -> None:
     """Train, measure the loss on documents set apart, write the run folder."""
-    import jax
-
     from coderl_jax.data.prepared import Prepared
     from coderl_jax.files import open_output
-    from coderl_jax.learner.steps import TextBatch, supervised_loss
-    from train.estimate import announced
-    from train.fitting import fit_model
+    from train.estimate import fit_announced
+    from train.fitting import fit_texts
 
     documents = Prepared(config.prepared, "documents", "train")
     shape = _shape(config, documents)
     batches = _stream(config, documents, config.seed)
     print(f"{len(documents)} documents, {int(documents.lengths.sum()):,} tokens, {batches.examples:,} windows", file=sys.stderr)
-    if announced(config.estimate, config.optimizer.over(batches.examples), shape, batches.shares, config.mesh):
+    if fit_announced(config, shape, batches):
         return
     inputs = {"prepared": config.prepared, "init": config.init or "new"}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "readers", "tracking"))
@@ -41,14 +36,11 @@ def pretrain(config: PretrainConfig) -> None:
         print(f"{config.out} is finished", file=sys.stderr)
         return
     model = _start(config, shape, documents.tokenizer)
-    fit_model(
+    fit_texts(
         config,
         output,
         model,
-        supervised_loss(model.graphdef, config.optimizer.dropout),
         batches,
-        functools.partial(TextBatch.of, lengths=config.lengths),
-        jax.random.key(config.seed),
         evaluate=_measure(config, model.graphdef),
         evaluate_every=config.measure_every,
     )
@@ -58,28 +50,20 @@ def pretrain(config: PretrainConfig) -> None:
 def _shape(config: PretrainConfig, documents: Any) -> ModelShape:
     """The shape of the model named by --init, or that of the flags with the vocabulary of the documents' tokenizer."""
     from coderl_jax.model import hf
-    from coderl_jax.rollout.models import check_vocabulary
+    from coderl_jax.rollout.models import shape_for
 
-    if config.init:
-        return hf.shape_of(config.init)
-    shape = config.model if config.model.vocab_size else dataclasses.replace(config.model, vocab_size=documents.tokenizer.size)
-    check_vocabulary("--vocab-size", documents.tokenizer, shape)
-    return shape
+    return hf.shape_of(config.init) if config.init else shape_for(config.model, documents.tokenizer)
 
 
 def _start(config: PretrainConfig, shape: ModelShape, tokenizer: Any) -> Any:
     """The model named by --init, or a new one for the tokenizer that the documents are written in."""
-    import jax
+    from coderl_jax.rollout.models import check_same_tokenizer, load_model, new_actor
 
-    from coderl_jax.model.mesh import current_mesh, init_params
-    from coderl_jax.rollout.models import TextModel, check_same_tokenizer, load_model
-
-    if config.init:
-        model = load_model(config.init, "actor", config.mesh.compute)
-        check_same_tokenizer(config.prepared, tokenizer, config.init, model.tokenizer)
-        return model
-    graphdef, params = init_params(shape, jax.random.key(config.seed), current_mesh(), kind="actor", dtype=config.mesh.compute)
-    return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
+    if not config.init:
+        return new_actor(shape, tokenizer, config.seed, config.mesh.compute)
+    model = load_model(config.init, "actor", config.mesh.compute)
+    check_same_tokenizer(config.prepared, tokenizer, config.init, model.tokenizer)
+    return model
 
 
 def _stream(config: PretrainConfig, documents: Any, seed: int) -> Any:

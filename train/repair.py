@@ -5,7 +5,6 @@
 L = - sum_t log p(w_t | w_<t, D, W_wrong, u, e): cross-entropy on a reference solution.
 """
 
-import functools
 import sys
 from collections.abc import Sequence
 
@@ -20,36 +19,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_repair(config: RepairConfig) -> None:
     """Train on pairs of a wrong program and a solution, write the run folder."""
-    import jax
-
     from coderl_jax.data.batches import BatchStream
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
-    from coderl_jax.learner.steps import TextBatch, supervised_loss
     from coderl_jax.rollout.models import load_model
-    from train.estimate import announced
+    from train.estimate import fit_announced
     from train.examples import repair_examples
-    from train.fitting import fit_model
+    from train.fitting import fit_texts
 
     problems = load_problems(config.problems)
     model = load_model(config.init, "actor", config.mesh.compute)
     examples = repair_examples(problems, config.verdicts, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    if announced(config.estimate, config.optimizer.over(batches.examples), model.shape, batches.shares, config.mesh):
+    if fit_announced(config, model.shape, batches):
         return
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
-    fit_model(
+    fit_texts(
         config,
         output,
         model,
-        supervised_loss(model.graphdef, config.optimizer.dropout),
         batches,
-        functools.partial(TextBatch.of, lengths=config.lengths),
-        jax.random.key(config.seed),
         evaluate_every=config.save_every,
     )
     output.finish()

@@ -28,7 +28,6 @@ def reinforce(config: RLConfig) -> None:
     """Train, guard, keep the parameters that validate best, write the run folder."""
     from coderl_jax.data.problems import load_problems
     from coderl_jax.files import open_output
-    from coderl_jax.model.mesh import check_mesh
     from coderl_jax.objectives.table import baseline_of, objective_named
     from coderl_jax.rollout.models import check_same_tokenizer, load_model
     from coderl_jax.sandbox import Judge
@@ -40,14 +39,16 @@ def reinforce(config: RLConfig) -> None:
     baseline_of(objective, config.baseline)
     check_options(config, objective)
     problems = judgeable(load_problems(config.problems, config.limit), config.problems)
-    saved = Saved(config.offline, config.offline_baseline, config.offline_scores, problems) if config.offline else None
-    problems = saved.problems if saved else problems
     actor = load_model(config.init, "actor", config.mesh.compute)
+    saved = None
+    if config.offline:
+        files = (config.offline, config.offline_baseline, config.offline_scores)
+        saved = Saved(*files, problems, actor.tokenizer, config.lengths.max_new_tokens)
+        problems = saved.problems
     critic = load_model(config.critic, "critic", config.mesh.compute) if config.critic else None
     if critic is not None:
         check_same_tokenizer("--critic", critic.tokenizer, "--init", actor.tokenizer)
         check_four_outcomes(config.critic, critic)
-    check_mesh(config.mesh, actor.shape, config.optimizer.batch_size)
     if _announced(config, problems, actor):
         return
     inputs = {

@@ -6,12 +6,13 @@ chance and is not looked for.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from coderl_jax.data.corpus import Document
-from coderl_jax.data.ngrams import ngrams, words
+from coderl_jax.data.ngrams import ngrams
 from coderl_jax.types import AssertTests, CallTests, Problem, Tests
 
 
@@ -46,7 +47,7 @@ class Benchmark:
         self.too_short = 0
         parts = []
         for text in texts:
-            found = ngrams(words(text.text), n)
+            found = ngrams(text.words, n)
             if len(found):
                 self.names.append(text.name)
                 parts.append(found)
@@ -60,7 +61,7 @@ class Benchmark:
 
     def found_in(self, document: Document) -> list[Found]:
         """The texts that the document holds, those it holds most of first."""
-        grams = ngrams(words(document.text), self.n)
+        grams = ngrams(document.words, self.n)
         if not len(grams) or not len(self._grams):
             return []
         low, high = (np.searchsorted(self._grams, grams, side) for side in ("left", "right"))
@@ -91,12 +92,12 @@ def _tests_text(tests: Tests) -> str:
     return "\n".join(part for pair in zip(tests.inputs, tests.outputs, strict=True) for part in pair)
 
 
-def uncontaminated(documents: Iterable[Document], benchmark: Benchmark, reasons: dict[str, int], found: list[Found]) -> Iterator[Document]:
+def uncontaminated(documents: Iterable[Document], benchmark: Benchmark, reasons: Counter[str], found: list[Found]) -> Iterator[Document]:
     """The documents that hold none of the benchmark's texts; the others are counted into `reasons` and told in `found`."""
     for document in documents:
         held = benchmark.found_in(document)
         if held:
-            reasons["holds a benchmark's text"] = reasons.get("holds a benchmark's text", 0) + 1
+            reasons["holds a benchmark's text"] += 1
             found += held
         else:
             yield document

@@ -4,12 +4,18 @@ A corpus is NAME:PATH[#SPLIT], like a problem source. Documents stream through: 
 """
 
 import dataclasses
+import functools
 import pathlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt64
+
 from coderl_jax.config import CorpusFilter
+from coderl_jax.data.ngrams import words
 from coderl_jax.data.problems import NAMES, read_source
 from coderl_jax.data.tables import LeftOut, hub_rows, read_rows, unix_lines
 from coderl_jax.files import UserError, existing, shown
@@ -36,6 +42,11 @@ class Document:
     name: str
     text: str
     licences: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def words(self) -> UInt64[np.ndarray, " words"]:
+        """Its words as numbers, see `ngrams.words`: what repeats and benchmarks' answers are found by."""
+        return words(self.text)
 
 
 def read_corpus(source: str, suffixes: tuple[str, ...], max_bytes: int) -> Iterator[Document | LeftOut]:
@@ -157,11 +168,11 @@ def _solutions(source: str) -> Iterator[Document | LeftOut]:
             yield Document(f"{problem.id} solution {number}", solution)
 
 
-def counted(rows: Iterable[Document | LeftOut], rules: CorpusFilter, reasons: dict[str, int]) -> Iterator[Document]:
+def counted(rows: Iterable[Document | LeftOut], rules: CorpusFilter, reasons: Counter[str]) -> Iterator[Document]:
     """The fit documents; why others were left out is counted into `reasons` as the documents go by."""
     for row in rows:
         why = row.why if isinstance(row, LeftOut) else unfit(row, rules)
         if why is None:
             yield row
         else:
-            reasons[why] = reasons.get(why, 0) + 1
+            reasons[why] += 1

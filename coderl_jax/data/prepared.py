@@ -23,7 +23,6 @@ from coderl_jax.data.batches import Example
 from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
 from coderl_jax.files import UserError, existing, remove, replacing, shown
 
-VERSION = "1.0.0"
 TOKENS = {"documents": ("tokens",), "examples": ("source", "target")}
 """Kind of data set -> its fields of ids, in the order of the columns of its lengths."""
 TEXTS = {"documents": ("name", "licence"), "examples": ()}
@@ -76,14 +75,16 @@ def write_prepared(
             later.append(first)
         if number == 0 or (validated and not later):
             least = "two records" if validated else "one record"
-            raise UserError(f"{_final(folder)}: records: expected {least} or more, got {number}; see what was left out")
+            raise UserError(
+                f"{str(folder).removesuffix('.partial')}: records: expected {least} or more, got {number}; see what was left out"
+            )
 
     fields = {name: tfds.features.Text() for name in TEXTS[kind]}
     fields |= {name: tfds.features.Tensor(shape=(None,), dtype=ids, encoding=tfds.features.Encoding.BYTES) for name in TOKENS[kind]}
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         name = kind
-        VERSION = tfds.core.Version(globals()["VERSION"])
+        VERSION = tfds.core.Version("1.0.0")
         pkg_dir_path = folder
         url_infos = None  # nothing is downloaded; looking for checksums would need a package that TFDS does not install
 
@@ -103,14 +104,10 @@ def write_prepared(
     with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloads
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     remove(folder / "downloads")
-    lengths = {split: _lengths(open_tfds(str(folder / kind / VERSION), split, str(folder)), TOKENS[kind]) for split in builder.info.splits}
+    lengths = {split: _lengths(open_tfds(str(folder / kind), split, str(folder)), TOKENS[kind]) for split in builder.info.splits}
     with replacing(folder / "lengths.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, **lengths)
     return {split: (len(sizes), int(sizes.sum())) for split, sizes in lengths.items()}
-
-
-def _final(folder: pathlib.Path) -> str:
-    return str(folder).removesuffix(".partial")
 
 
 def _lengths(rows: Any, fields: tuple[str, ...]) -> Int64[np.ndarray, "n fields"]:
@@ -139,13 +136,12 @@ def open_tfds(path: str, split: str, source: str) -> Any:
         )
     try:
         builder = tfds.builder_from_directory(str(found[0].parent))
-        if split not in builder.info.splits:
-            raise UserError(f"{source}: split: expected {' or '.join(sorted(builder.info.splits))}, got {shown(split)}; add #SPLIT")
-        return builder.as_data_source(split=split)
-    except UserError:
-        raise
+        rows = builder.as_data_source(split=split) if split in builder.info.splits else None
     except Exception as error:  # noqa: BLE001  damaged JSON, missing files, another format: the library has an exception for each
         raise _unreadable(source, error) from None
+    if rows is None:
+        raise UserError(f"{source}: split: expected {' or '.join(sorted(builder.info.splits))}, got {shown(split)}; add #SPLIT")
+    return rows
 
 
 def _unreadable(source: str, error: Exception) -> UserError:

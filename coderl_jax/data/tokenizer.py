@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from coderl_jax.files import UserError, existing, replacing, write_json
+from coderl_jax.files import UserError, existing, from_hub, replacing, write_json
 
 # The library's threads and processes that are forked later do not get along.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,6 +22,7 @@ SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 PAD, BOS, EOS = 0, 1, 2
 
 _SENTINELS = [f"<extra_id_{i}>" for i in range(99, -1, -1)]
+_FILES = ("tokenizer*.json", "vocab.json", "merges.txt")
 _NEWLINE = "\u010a"  # what a byte-level alphabet writes for it
 _PROBE = "".join(map(chr, range(256))) + " def f(x) :\n\treturn x , '<s>'  \r\n\u65e5\U0001f600 n't ."
 
@@ -145,7 +146,11 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     Raises:
       UserError: neither is there, a file is damaged, or the layout is not CodeT5's.
     """
-    folder = _from_hub(str(folder)) if not os.path.exists(folder) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder)) else folder
+    folder = (
+        from_hub(str(folder), "tokenizer", _FILES)
+        if not os.path.exists(folder) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(folder))
+        else folder
+    )
     folder = existing(folder, "tokenizer")
     folder = next((folder / inside for inside in ("model", "tokenizer") if (folder / inside).is_dir()), folder)
     whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
@@ -166,18 +171,6 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
         return Tokenizer(backend)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
-
-
-def _from_hub(name: str) -> str:
-    import huggingface_hub
-
-    try:
-        return huggingface_hub.snapshot_download(name, allow_patterns=["tokenizer*.json", "vocab.json", "merges.txt"])
-    except (OSError, ValueError) as error:  # offline, no such repository, no access
-        why = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{name}: tokenizer: expected a folder here or a reachable hub id, got {why}; check the name and the network"
-        ) from None
 
 
 def _special(token: str) -> tokenizers.AddedToken:

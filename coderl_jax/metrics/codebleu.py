@@ -48,15 +48,9 @@ def codebleu(references: Sequence[str], hypotheses: Sequence[str], language: str
     subtrees_found = subtrees = flows_found = flows = 0
     known: dict[tuple, int] = {}
     for pair in zip(references, hypotheses, strict=True):
-        wanted, given = map(without_comments, map(str.strip, pair))
-        wanted_tree, given_tree = parse(wanted, language), parse(given, language)
-        given_subtrees = set(_subtrees(given_tree, known))
-        wanted_subtrees = _subtrees(wanted_tree, known)
-        subtrees += len(wanted_subtrees)
-        subtrees_found += sum(subtree in given_subtrees for subtree in wanted_subtrees)
-        wanted_flows, given_flows = Counter(data_flow(wanted_tree, wanted, language)), Counter(data_flow(given_tree, given, language))
-        flows += wanted_flows.total()
-        flows_found += (wanted_flows & given_flows).total()
+        counts = _found(*pair, language, known)
+        subtrees_found, subtrees = subtrees_found + counts[0], subtrees + counts[1]
+        flows_found, flows = flows_found + counts[2], flows + counts[3]
     parts = {
         "ngram": ngram_match(*tokens),
         "weighted_ngram": weighted_ngram_match(*tokens, dict.fromkeys(KEYWORDS[language].split(), 1.0), _OTHER_TOKENS),
@@ -75,13 +69,18 @@ def structure_match(reference: str, program: str, language: str) -> float:
       UserError: an unknown language, a parser that is not installed.
     """
     check_language(language)
+    subtrees_found, subtrees, flows_found, flows = _found(reference, program, language, {})
+    return (subtrees_found / subtrees + flows_found / flows) / 2 if flows else subtrees_found / subtrees
+
+
+def _found(reference: str, program: str, language: str, known: dict[tuple, int]) -> tuple[int, int, int, int]:
+    """How many of the reference's subtrees the program has, of how many, and how many of its flows, of how many."""
     wanted, given = map(without_comments, map(str.strip, (reference, program)))
     wanted_tree, given_tree = parse(wanted, language), parse(given, language)
-    known: dict[tuple, int] = {}
     given_subtrees, wanted_subtrees = set(_subtrees(given_tree, known)), _subtrees(wanted_tree, known)
     wanted_flows, given_flows = Counter(data_flow(wanted_tree, wanted, language)), Counter(data_flow(given_tree, given, language))
-    found = sum(subtree in given_subtrees for subtree in wanted_subtrees) / len(wanted_subtrees)
-    return (found + (wanted_flows & given_flows).total() / wanted_flows.total()) / 2 if wanted_flows else found
+    found = sum(subtree in given_subtrees for subtree in wanted_subtrees)
+    return found, len(wanted_subtrees), (wanted_flows & given_flows).total(), wanted_flows.total()
 
 
 def check_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:

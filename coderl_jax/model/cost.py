@@ -1,4 +1,4 @@
-"""What a model costs by arithmetic: parameters, operations, memory, hours. No JAX: a laptop can ask about a pod.
+"""What a model costs by arithmetic: parameters, operations, memory, hours. A laptop can ask about a pod.
 
 Operations are counted for matrix products (a multiplication and an addition each); all else is small beside them.
 """
@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError, shown
-
-_HEAD = 128  # inner width of the critic's head
+from coderl_jax.model.critic import HEAD_WIDTH, OUTCOMES
 
 
 class Device(NamedTuple):
@@ -58,7 +57,7 @@ def parameters(shape: ModelShape, critic: bool = False) -> int:
     encoder = shape.encoder_layers * (attention + feed + 2 * d)
     decoder = shape.decoder_layers * (2 * attention + feed + 3 * d)
     embedding = shape.vocab_size * d * (1 if shape.tied else 2)
-    head = d * _HEAD + _HEAD + 4 * _HEAD + 4 if critic else 0
+    head = (d + 1) * HEAD_WIDTH + (HEAD_WIDTH + 1) * OUTCOMES if critic else 0
     return embedding + encoder + decoder + 2 * d + 2 * shape.relative_buckets * shape.heads + head
 
 
@@ -109,7 +108,7 @@ def training_memory(shape: ModelShape, rows: int, s: int, t: int, shards: int = 
         return 4 * shape.heads * length * seen + 2 * length * (2 * shape.d_ff + 4 * inner + 4 * d)
 
     widest = max(layer(s, s), layer(t, t) + layer(t, s))
-    logits = 3 * t * (4 if critic else shape.vocab_size)
+    logits = 3 * t * (OUTCOMES if critic else shape.vocab_size)
     return Memory(16.0 * parameters(shape, critic) / shards, 4.0 * rows * (kept + widest + logits))
 
 

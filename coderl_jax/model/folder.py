@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import safetensors
 
-from coderl_jax.files import UserError, read_json
+from coderl_jax.files import UserError, from_hub, read_json
 from coderl_jax.model.torch_file import Stored, open_torch
 
 _EXPECTED = "config.json and model.safetensors or pytorch_model.bin"
@@ -35,16 +35,10 @@ def resolve(name: str) -> pathlib.Path:
 
 
 def _from_hub(name: str) -> pathlib.Path:
-    import huggingface_hub
-
-    texts = ["*.json", "merges.txt"]
-    try:
-        folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=[*texts, "*.safetensors"]))
-        if not _weight_files(folder):
-            folder = pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=[*texts, "*.bin"]))
-    except (OSError, ValueError) as error:  # offline, no such repository, no access, no valid id
-        why = str(error).strip().splitlines()[0]
-        raise UserError(f"{name}: model: expected a folder here or a reachable hub id, got {why}; check the name and the network") from None
+    texts = ("*.json", "merges.txt")
+    folder = from_hub(name, "model", (*texts, "*.safetensors"))
+    if not _weight_files(folder):
+        folder = from_hub(name, "model", (*texts, "*.bin"))
     if not (folder / "config.json").exists() or not _weight_files(folder):
         raise UserError(f"{name}: model: expected {_EXPECTED} on the hub, got neither or one; choose a T5 model")
     return folder

@@ -104,15 +104,17 @@ def check_mesh(mesh: MeshShape, shape: ModelShape, batch_size: int) -> None:
             raise UserError(f"{flag}: expected a divisor of the {name} {size}, got {parts}; change the mesh or the size")
 
 
-def spread(batch: Any, axis: int = 0) -> Any:
-    """A tree of host arrays on the mesh in use, split along `axis`; without a mesh, or where it cannot be split, as it is."""
+def spread(batch: Any) -> Any:
+    """A tree of host arrays on the mesh in use, split by batch; without a mesh as it is.
+
+    Each process of several brings its own rows. What cannot be split evenly is whole on every device.
+    """
     mesh = current_mesh()
     parts = rows_split(mesh)
 
     def place(leaf: Any) -> Any:
-        whole = np.ndim(leaf) <= axis or np.shape(leaf)[axis] % parts
-        spec = jax.P() if whole else jax.P(*[None] * axis, BATCH_AXES)
-        return jax.device_put(leaf, NamedSharding(mesh, spec))
+        whole = np.ndim(leaf) == 0 or np.shape(leaf)[0] % parts
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, jax.P() if whole else jax.P(BATCH_AXES)), np.asarray(leaf))
 
     return batch if mesh is None else jax.tree.map(place, batch)
 
@@ -155,15 +157,6 @@ def init_params(shape: ModelShape, key: Key[Array, ""], mesh: Mesh, *, kind: Kin
     init = jax.jit(lambda key: nnx.state(_build(shape, kind, key, dtype)), out_shardings=shardings(abstract, mesh))
     with without_mesh():
         return graphdef, init(key)
-
-
-def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """A tree of host arrays [b ...] as device arrays split by batch; each process of several brings its own rows.
-
-    b is a multiple of data x fsdp devices.
-    """
-    sharding = NamedSharding(mesh, jax.P(BATCH_AXES))
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
 
 
 def _build(shape: ModelShape, kind: Kind, key: Key[Array, ""], dtype: DTypeLike) -> T5 | Critic:

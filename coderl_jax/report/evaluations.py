@@ -66,11 +66,7 @@ class TextScores:
     problems: int
 
 
-def read_text_scores(path: pathlib.Path, title: str) -> TextScores | None:
-    """The scores in a file, or None where it is a report of programs that were run."""
-    report = read_json(path)
-    if not isinstance(report, dict) or "task" not in report:
-        return None
+def _text_scores(report: dict[str, Any], path: pathlib.Path, title: str) -> TextScores:
     scores, counts = report.get("scores"), report.get("counts")
     numbers = isinstance(scores, dict) and all(isinstance(value, int | float) for value in scores.values())
     if not numbers or not isinstance(counts, dict) or not isinstance(counts.get("problems"), int):
@@ -78,13 +74,15 @@ def read_text_scores(path: pathlib.Path, title: str) -> TextScores | None:
     return TextScores(title=title, task=str(report["task"]), scores=scores, problems=counts["problems"])
 
 
-def read_evaluation(path: pathlib.Path, name: str, title: str, note: str, folder: str = "") -> Evaluation:
-    """The evaluation in a file.
+def read_report(path: pathlib.Path, name: str, title: str, note: str, folder: str = "") -> Evaluation | TextScores:
+    """The evaluation in a file, of programs that were run or of a text task.
 
     Raises:
       UserError: the file is no report of sample.evaluate.
     """
     report = read_json(path)
+    if isinstance(report, dict) and "task" in report:
+        return _text_scores(report, path, title)
     try:
         compared = report.get("against") or {}
         return Evaluation(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, shown
-from coderl_jax.report.evaluations import Evaluation, TextScores, read_evaluation, read_text_scores
+from coderl_jax.report.evaluations import Evaluation, TextScores, read_report
 from coderl_jax.report.judged import Judged, ProblemText, read_judged
 
 _MOST_OF_A_FILE, _MOST_OF_ALL = 60, 300  # programs to look at
@@ -56,11 +56,12 @@ def gather(folders: Sequence[str | os.PathLike]) -> Material:
     parts = _folders(folders)
     files = sum(len(part.ordered("verdicts.jsonl")) for part in parts)
     most = min(_MOST_OF_A_FILE, max(1, _MOST_OF_ALL // max(1, files)))
+    reports = [report for part in parts for report in part.reports()]
     material = Material(
         names=[part.label or part.root.resolve().name for part in parts],
         runs=sorted((run for part in parts for run in part.runs()), key=lambda run: _started(run.manifest)),
-        evaluations=[evaluation for part in parts for evaluation in part.evaluations()],
-        texts=[scores for part in parts for scores in part.texts()],
+        evaluations=[report for report in reports if isinstance(report, Evaluation)],
+        texts=[report for report in reports if isinstance(report, TextScores)],
         funnels={title: funnel for part in parts for title, funnel in part.funnels()},
         judged=[judged for part in parts for judged in part.judged(most)],
         timings={title: timing for part in parts for title, timing in part.timings()},
@@ -77,7 +78,7 @@ def gather_evaluations(folder: str | os.PathLike) -> list[Evaluation]:
     Raises:
       UserError: no such folder, a broken file, or no evaluation.
     """
-    found = [evaluation for part in _folders([folder]) for evaluation in part.evaluations()]
+    found = [report for part in _folders([folder]) for report in part.reports() if isinstance(report, Evaluation)]
     if not found:
         raise _nothing([folder], "*.report.json")
     return found
@@ -135,20 +136,11 @@ class _Folder:
                 finished=not folder.name.endswith(".partial"),
             )
 
-    def evaluations(self) -> Iterator[Evaluation]:
-        """What sample.evaluate wrote of programs that were run."""
+    def reports(self) -> Iterator[Evaluation | TextScores]:
+        """What sample.evaluate wrote."""
         for path, name in self.ordered("report.json"):
-            if read_text_scores(path, name) is not None:
-                continue
             known = self.rows.get(_last(name), {})
-            yield read_evaluation(path, name, self._title(name), known.get("note") or "", self.label)
-
-    def texts(self) -> Iterator[TextScores]:
-        """What it wrote of text tasks."""
-        for path, name in self.ordered("report.json"):
-            scores = read_text_scores(path, self._title(name))
-            if scores is not None:
-                yield scores
+            yield read_report(path, name, self._title(name), known.get("note") or "", self.label)
 
     def funnels(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What sample.critical wrote beside its programs."""

@@ -4,11 +4,13 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
+import jax
+
 from coderl_jax.config import ModelShape
 from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.model import hf
-from coderl_jax.model.mesh import current_mesh
+from coderl_jax.model.mesh import current_mesh, init_params, make_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,23 @@ def load_model(name: str, kind: Literal["actor", "critic"], dtype: str = "float3
     tokenizer = load_tokenizer(loaded.folder)
     check_vocabulary(name, tokenizer, loaded.shape)
     return TextModel(shape=loaded.shape, graphdef=loaded.graphdef, params=loaded.params, tokenizer=tokenizer, classes=loaded.classes)
+
+
+def shape_for(shape: ModelShape, tokenizer: Tokenizer) -> ModelShape:
+    """The shape of a new model for a tokenizer, whose size is the vocabulary's unless one is given.
+
+    Raises:
+      UserError: a vocabulary that does not fit the tokenizer.
+    """
+    shape = shape if shape.vocab_size else dataclasses.replace(shape, vocab_size=tokenizer.size)
+    check_vocabulary("--vocab-size", tokenizer, shape)
+    return shape
+
+
+def new_actor(shape: ModelShape, tokenizer: Tokenizer, seed: int, dtype: str) -> TextModel:
+    """A model with fresh parameters on the mesh in use; `shape` is that of `shape_for`."""
+    graphdef, params = init_params(shape, jax.random.key(seed), current_mesh() or make_mesh(), kind="actor", dtype=dtype)
+    return TextModel(shape=shape, graphdef=graphdef, params=params, tokenizer=tokenizer)
 
 
 PADDED_ROWS = 1024  # an embedding may have so many rows more than the tokenizer has ids: T5's is padded to a round size
