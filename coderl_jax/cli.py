@@ -8,9 +8,11 @@ import io
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
+from coderl_jax import hosts
 from coderl_jax.files import UserError
 from coderl_jax.stages import presets
 
@@ -20,22 +22,42 @@ Config = TypeVar("Config")
 class Preempted(Exception):  # noqa: N818 - nothing went wrong
     """The run was told to stop and has saved its state; the same command goes on with it."""
 
+    on_every_host = True  # see `hosts.side_by_side`
+
 
 def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
     """Parse flags into `config`, call `command`, and turn errors into an exit status."""
     try:
-        command(parse(config, argv))
+        settings = parse(config, argv)
+        if getattr(settings, "hosts", None) and settings.hosts.distributed:
+            _join()
+        with hosts.side_by_side():
+            command(settings)
     except UserError as error:
         print(" ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+        hosts.leave(error, 2)
     except Preempted as stop:
         print(f"stopped: {stop}; run the same command again to go on", file=sys.stderr)
-        sys.exit(75)
-    except KeyboardInterrupt:
+        hosts.leave(stop, 75)
+    except KeyboardInterrupt as interrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        hosts.leave(interrupt, 130)
     except BrokenPipeError:  # the reader of our standard output went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if hosts.count() == 1:
+            raise
+        traceback.print_exc()
+        hosts.leave(error, 1)
+
+
+def _join() -> None:
+    try:
+        hosts.start()
+    except (ValueError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        rule = "a TPU pod, a SLURM or Open MPI job, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        raise UserError(f"--distributed: expected {rule}, got {why}; start the command on every host") from None
 
 
 def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:

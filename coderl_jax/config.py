@@ -59,8 +59,18 @@ class ModelShape:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """Which processes do the work."""
+
+    distributed: bool = False
+    """The same command runs on every host: a TPU pod's, a SLURM or Open MPI job's, or those of JAX_COORDINATOR_ADDRESS (host:port of the
+    first), JAX_NUM_PROCESSES and JAX_PROCESS_ID. They share the folder of --out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshShape:
-    """How devices share the work. The three sizes multiply to the number of devices; all 1 uses the first alone."""
+    """How devices share the work: those of all hosts when training, those of each host when sampling, where hosts share the problems. The
+    three sizes multiply to the number of devices; all 1 uses the first alone."""
 
     data: int = 1
     """Groups of devices that hold whole parameters; the batch is split among them."""

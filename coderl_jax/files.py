@@ -17,8 +17,10 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from coderl_jax import hosts
 
 
 class UserError(Exception):
@@ -244,7 +246,11 @@ class Output:
     finished: bool
 
     def finish(self, extra: dict[str, Any] | None = None) -> None:
-        """Give the output its final name, first adding `extra` to its manifest."""
+        """Give the output its final name, first adding `extra` to its manifest. Of several hosts, when all are done, the first does."""
+        hosts.meet()
+        hosts.on_first(lambda: self._finish(extra))
+
+    def _finish(self, extra: dict[str, Any] | None) -> None:
         manifest_path = _manifest_path(self.partial, self.path)
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -253,34 +259,26 @@ class Output:
         print(f"wrote {self.path}", file=sys.stderr)
 
 
-def keep_rows(path: pathlib.Path, usable: Callable[[int], int]) -> int:
-    """Cut a partial JSONL file after its first `usable(whole rows)` rows; how many those are.
-
-    A row that an interruption cut short has no end of line and does not count.
-    """
-    with path.open("rb+") as file:
-        ends = [0]
-        for line in file:
-            if line.endswith(b"\n"):
-                ends.append(ends[-1] + len(line))
-        rows = usable(len(ends) - 1)
-        file.truncate(ends[rows])
-    return rows
+PLACES = ("out", "hosts", "mesh.data", "mesh.fsdp", "mesh.tensor", "judging.workers", "judging.cache", "readers", "tracking")
+"""Settings of where and how fast, which do not change what is made (a dot leads into a group)."""
 
 
-def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: bool, ignore: tuple[str, ...] = ("out",)) -> Output:
-    """Start, resume or recognise an output.
+def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: bool) -> Output:
+    """Start, resume or recognise an output; of several hosts the first does, in a folder that all of them see.
 
     Args:
       path: the final name of the file or folder.
-      settings: the stage's configuration; two outputs are the same work when settings and input hashes agree.
+      settings: the stage's configuration; two outputs are the same work when settings, but for `PLACES`, and input hashes agree.
       inputs: see `describe_run`.
       folder: True for a run folder (manifest and config inside), False for a file (manifest beside it).
-      ignore: settings that do not change the result, such as `judging.workers` (a dot leads into a group) or `tracking` (all of a group).
 
     Raises:
       UserError: the place is not writable, or holds something made with other settings.
     """
+    return hosts.on_first(lambda: _open_output(path, settings, inputs, folder))
+
+
+def _open_output(path: str, settings: Any, inputs: dict[str, str], folder: bool) -> Output:
     final = pathlib.Path(path)
     partial = final.with_name(final.name + ".partial")
     manifest = describe_run(settings, inputs)
@@ -292,8 +290,9 @@ def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: boo
             if found == partial and _holds_nothing(partial, _manifest_path(partial, final)):
                 remove(partial)  # of a command that was refused before it did anything
             if found.exists():
-                _check_same_work(found, final, manifest, ignore)
+                _check_same_work(found, final, manifest)
                 return Output(final, partial, resumed=found == partial, finished=found == final)
+        remove(windows_folder(partial))
         if folder:
             partial.mkdir()
             write_json(partial / "config.json", manifest["settings"])
@@ -309,15 +308,20 @@ def _manifest_path(found: pathlib.Path, final: pathlib.Path) -> pathlib.Path:
     return found / "manifest.json" if found.is_dir() else final.with_name(final.name + ".manifest.json")
 
 
+def windows_folder(partial: pathlib.Path) -> pathlib.Path:
+    """Where the finished parts of a file under way are (see `coderl_jax.windows`)."""
+    return partial.with_name(partial.name + ".windows")
+
+
 def _holds_nothing(partial: pathlib.Path, manifest: pathlib.Path) -> bool:
     """Whether an output was begun by us and nothing has been written to it."""
     if not manifest.exists() or not partial.exists():
         return False
-    files = [path for path in partial.rglob("*") if path.is_file()] if partial.is_dir() else [partial]
+    files = [path for place in (partial, windows_folder(partial)) for path in (place, *place.rglob("*")) if path.is_file()]
     return not any(path.stat().st_size for path in files if path.name not in ("manifest.json", "config.json"))
 
 
-def _check_same_work(found: pathlib.Path, final: pathlib.Path, new: dict[str, Any], ignore: tuple[str, ...]) -> None:
+def _check_same_work(found: pathlib.Path, final: pathlib.Path, new: dict[str, Any]) -> None:
     path = _manifest_path(found, final)
     if not path.exists():
         raise UserError(
@@ -328,7 +332,7 @@ def _check_same_work(found: pathlib.Path, final: pathlib.Path, new: dict[str, An
         ours, theirs = flat(new[part]), flat(old[part])
         for name in sorted(ours.keys() | theirs.keys()):
             before, now = theirs.get(name), ours.get(name)
-            if before != now and not {name, name.split(".")[0]} & set(ignore):
+            if before != now and not {name, name.split(".")[0]} & set(PLACES):
                 if part == "inputs":
                     before, now = ((v or {}).get("sha256") or (v or {}).get("name") for v in (before, now))
                 raise UserError(

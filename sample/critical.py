@@ -17,19 +17,21 @@ from coderl_jax.stages.sample import CriticalConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(CriticalConfig, on_mesh(critical), argv)
+    cli.run(CriticalConfig, on_mesh(critical, each_host=True), argv)
 
 
 def critical(config: CriticalConfig) -> None:
     """Sample critically. The hidden tests are dropped in the first line, before anything is drawn."""
     from tqdm import tqdm
 
+    from coderl_jax import hosts
     from coderl_jax.data.problems import load_problems
-    from coderl_jax.files import UserError, keep_rows, open_output, read_jsonl, remove, to_json_line, write_json
+    from coderl_jax.files import UserError, open_output, write_json
     from coderl_jax.rollout.critical import add_funnels, critical_sampling
     from coderl_jax.rollout.sampler import window_of
     from coderl_jax.rows import program_to_json
     from coderl_jax.sandbox import Judge
+    from coderl_jax.windows import Windows
 
     problems = [problem.public() for problem in load_problems(config.problems, config.limit)]
     if problems[0].task:
@@ -37,34 +39,24 @@ def critical(config: CriticalConfig) -> None:
     names = {name: getattr(config, name) for name in ("actor", "critic", "rank_critic", "repair")}
     tools = make_tools(config)
     inputs = {"problems": config.problems, **{name: model or "none" for name, model in names.items()}}
-    output = open_output(config.out, config, inputs, folder=False, ignore=("out", "judging.workers", "judging.cache"))
+    output = open_output(config.out, config, inputs, folder=False)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
     count = config.sampling.num_samples
-    window = window_of(config.sampling)
-    funnel_path = pathlib.Path(config.out).with_suffix(".funnel.json")
-    funnels = funnel_path.with_name(funnel_path.name + ".partial")
-    funnels.touch()
-    windows = keep_rows(funnels, lambda rows: min(rows, keep_rows(output.partial, lambda n: n) // (window * count)))
-    keep_rows(output.partial, lambda rows: windows * window * count)
+    windows = Windows(output, window_of(config.sampling), len(problems))
     with (
         Judge(config.judging) as judge,
-        output.partial.open("a", encoding="utf-8") as file,
-        funnels.open("a", encoding="utf-8") as funnel_file,
-        tqdm(total=len(problems), initial=windows * window, unit="problem", desc="critical") as bar,
+        tqdm(disable=not hosts.is_first(), total=len(problems), initial=windows.done, unit="problem", desc="critical") as bar,
     ):
-        for start in range(windows * window, len(problems), window):
-            chosen = problems[start : start + window]
+        for number, start, end in windows.left:
+            chosen = problems[start:end]
             rows, funnel = critical_sampling(tools(judge), chosen, count, config.draw_share, config.repair_candidates, config.seed)
-            file.writelines(to_json_line(program_to_json(program)) for programs in rows for program in programs)
-            file.flush()
-            funnel_file.write(to_json_line(funnel))
-            funnel_file.flush()
+            windows.write(number, (program_to_json(program) for programs in rows for program in programs), funnel)
             bar.update(len(chosen))
-    write_json(funnel_path, add_funnels([row for _, row in read_jsonl(funnels)]))
-    remove(funnels)
-    output.finish({"problems": len(problems), "programs": len(problems) * count})
+    funnels = list(windows.notes())
+    hosts.on_first(lambda: write_json(pathlib.Path(config.out).with_suffix(".funnel.json"), add_funnels(funnels)))
+    windows.finish({"problems": len(problems), "programs": len(problems) * count})
 
 
 def make_tools(config: Any) -> Any:

@@ -98,7 +98,7 @@ def write_report(config: EvaluateConfig, report: dict[str, Any]) -> None:
 
     names = ("problems", "programs", "verdicts", "example_verdicts", "scores", "against")
     inputs = {name: getattr(config, name) or "none" for name in names}
-    output = open_output(config.out, config, inputs, folder=False, ignore=("out", "judging.workers", "judging.cache"))
+    output = open_output(config.out, config, inputs, folder=False)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
     else:

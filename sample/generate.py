@@ -12,18 +12,20 @@ from coderl_jax.stages.sample import GenerateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    cli.run(GenerateConfig, on_mesh(generate), argv)
+    cli.run(GenerateConfig, on_mesh(generate, each_host=True), argv)
 
 
 def generate(config: GenerateConfig) -> None:
-    """Write `--num-samples` rows a problem, in the problems' order; an interrupted run goes on after its last window."""
+    """Write `--num-samples` rows a problem, in the problems' order; an interrupted run goes on with the windows that are missing."""
     from tqdm import tqdm
 
+    from coderl_jax import hosts
     from coderl_jax.data.problems import load_problems
-    from coderl_jax.files import keep_rows, open_output, to_json_line
+    from coderl_jax.files import open_output
     from coderl_jax.rollout.models import load_model
     from coderl_jax.rollout.sampler import Sampler, requests_for, window_of
     from coderl_jax.rows import program_to_json
+    from coderl_jax.windows import Windows
 
     problems = load_problems(config.problems, config.limit)
     model = load_model(config.actor, "actor", config.mesh.compute)
@@ -36,21 +38,15 @@ def generate(config: GenerateConfig) -> None:
     requests, cut = requests_for([p.public() for p in problems], model.tokenizer, config.lengths, sampling.num_samples)
     if cut:
         print(f"{cut} of {len(problems)} prompts cut to {config.lengths.max_prompt_tokens} tokens", file=sys.stderr)
-    window = window_of(sampling)
-    block = window * sampling.num_samples
-    first = keep_rows(output.partial, lambda rows: rows // block * block) // sampling.num_samples
-    with (
-        output.partial.open("a", encoding="utf-8") as file,
-        tqdm(total=len(problems), initial=first, unit="problem", desc="generate") as bar,
-    ):
-        for start in range(first, len(problems), window):
+    windows = Windows(output, window_of(sampling), len(problems))
+    with tqdm(disable=not hosts.is_first(), total=len(problems), initial=windows.done, unit="problem", desc="generate") as bar:
+        for number, start, end in windows.left:
             rows = {}
-            for position, programs in sampler.sample(model.params, requests[start : start + window], config.seed):
+            for position, programs in sampler.sample(model.params, requests[start:end], config.seed):
                 rows[position] = programs
                 bar.update()
-            file.writelines(to_json_line(program_to_json(program)) for position in sorted(rows) for program in rows[position])
-            file.flush()
-    output.finish({"problems": len(problems), "programs": len(problems) * sampling.num_samples, "prompts_cut": cut})
+            windows.write(number, (program_to_json(program) for position in sorted(rows) for program in rows[position]))
+    windows.finish({"problems": len(problems), "programs": len(problems) * sampling.num_samples, "prompts_cut": cut})
 
 
 if __name__ == "__main__":

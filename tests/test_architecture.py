@@ -7,9 +7,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"coderl_jax.types"},
+    {"coderl_jax.types", "coderl_jax.hosts"},
     {"coderl_jax.files"},
-    {"coderl_jax.config", "coderl_jax.rows"},
+    {"coderl_jax.config", "coderl_jax.rows", "coderl_jax.windows"},
     {"coderl_jax.stages"},
     {"coderl_jax.cli"},
     {"coderl_jax.data", "coderl_jax.model", "coderl_jax.objectives", "coderl_jax.sandbox", "coderl_jax.metrics"},

@@ -11,7 +11,6 @@ from coderl_jax.config import Judging
 from coderl_jax.files import (
     MetricsLog,
     UserError,
-    keep_rows,
     open_output,
     read_json,
     read_jsonl,
@@ -114,13 +113,10 @@ def test_a_setting_that_changes_no_result_may_differ(tmp_path):
     begun = open_output(out, Settings(out), {}, folder=True)
     (begun.partial / "metrics.jsonl").write_text('{"step": 1}\n')
     more = Settings(out, judging=Judging(workers=5))
-    assert open_output(out, more, {}, folder=True, ignore=("out", "judging.workers")).resumed
-    with pytest.raises(UserError, match=r"judging.workers: expected 2 as when it was made, got 5"):
-        open_output(out, more, {}, folder=True)
-    assert open_output(out, more, {}, folder=True, ignore=("out", "judging")).resumed, "a group's name stands for all of it"
+    assert open_output(out, more, {}, folder=True).resumed
     other = Settings(out, judging=Judging(workers=5, time_limit=1.0))
     with pytest.raises(UserError, match=r"judging.time_limit: expected 4.0 as when it was made, got 1.0"):
-        open_output(out, other, {}, folder=True, ignore=("out", "judging.workers"))
+        open_output(out, other, {}, folder=True)
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
@@ -131,13 +127,6 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
         write_text(tmp_path / "file" / "page.html", "")
     with pytest.raises(UserError, match="something without a manifest"):
         open_output(str(tmp_path / "file"), Settings("x"), {}, folder=False)
-
-
-def test_a_row_cut_short_is_dropped_when_a_file_is_resumed(tmp_path):
-    path = tmp_path / "rows.partial"
-    path.write_text('{"a": 1}\n{"a": 2}\n{"a": 3}\n{"a"')
-    assert keep_rows(path, lambda rows: rows // 2 * 2) == 2
-    assert path.read_text() == '{"a": 1}\n{"a": 2}\n'
 
 
 def test_metrics_of_a_resumed_run_hold_each_step_once(tmp_path):

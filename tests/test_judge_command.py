@@ -82,7 +82,8 @@ def test_example_tests_judge_where_asked(folder, capsys):
     assert "3 problems have no example tests" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_goes_on_after_its_last_whole_row(folder, monkeypatch, capsys):
+def test_an_interrupted_run_goes_on_with_the_windows_that_are_missing(folder, monkeypatch, capsys):
+    monkeypatch.setattr(judge, "WINDOW", 2)
     whole = without_time(run(out="whole.jsonl"))
     real = Judge.stream
 
@@ -97,14 +98,15 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_row(folder, monkeypatch
         run("--workers", "1")
     assert stop.value.code == 130
     assert not pathlib.Path("verdicts.jsonl").exists()
-    with open("verdicts.jsonl.partial", "a") as file:
-        file.write('{"problem_id": "c", "ind')  # what a kill in the middle of a write leaves
-    kept = pathlib.Path("verdicts.jsonl.partial").read_text().splitlines()[:4]
+    windows = pathlib.Path("verdicts.jsonl.partial.windows")
+    kept = [line for name in ("0", "1") for line in (windows / f"{name}.jsonl").read_text().splitlines()]
+    (windows / "2.jsonl.77.tmp").write_text('{"problem_id": "c", "ind')  # what a kill in the middle of a write leaves
     monkeypatch.setattr(Judge, "stream", real)
     capsys.readouterr()
     rows = run("--workers", "2", "--cache", "kept")
     assert without_time(rows) == whole
     assert pathlib.Path("verdicts.jsonl").read_text().splitlines()[:4] == kept
+    assert not windows.exists()
     assert "judged 3 programs" in capsys.readouterr().err
     assert without_time(run()) == whole
     assert "is finished" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def train_critic(config: CriticConfig) -> None:
     batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
     if fit_announced(config, start.shape, batches, critic=True):
         return
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
+    output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return

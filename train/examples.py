@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from coderl_jax import hosts
 from coderl_jax.config import Lengths, Validation
 from coderl_jax.data.batches import Example
 from coderl_jax.data.codexglue import one_line
@@ -14,7 +15,8 @@ from coderl_jax.data.prompts import program_tokens, prompt_tokens, reindent, rep
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.metrics.codexglue import CHOSEN_BY, codexglue_scores
-from coderl_jax.rollout.collect import passing_share, sample_and_judge
+from coderl_jax.model.mesh import sampling_mesh
+from coderl_jax.rollout.collect import passing_share, sample_and_judge_together
 from coderl_jax.rollout.sampler import Sampler, requests_for
 from coderl_jax.rows import read_verdicts
 from coderl_jax.sandbox import Judge
@@ -109,7 +111,7 @@ def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int)
     temperatures = [validation.validation_temperature if count > 1 else 0.0] * count
 
     def evaluate(params: Any) -> dict[str, float]:
-        judged = sample_and_judge(sampler, params, judge, requests, tests, seed, temperatures)
+        judged = sample_and_judge_together(sampler, params, judge, requests, tests, seed, temperatures)
         return {"validation_pass@1": passing_share(judged)}
 
     return evaluate, "validation_pass@1"
@@ -121,9 +123,12 @@ def text_validator(problems: Sequence[Problem], sampler: Sampler, seed: int) -> 
     task, references = problems[0].task, [p.solutions[0] for p in problems]
 
     def evaluate(params: Any) -> dict[str, float]:
-        answers = [""] * len(problems)
-        for position, programs in sampler.sample(params, requests, seed, [0.0]):
-            answers[position] = one_line(programs[0].program)
+        own = hosts.share(requests)
+        answers = [""] * len(own)
+        with sampling_mesh(params) as whole:
+            for position, programs in sampler.sample(whole, own, seed, [0.0]):
+                answers[position] = one_line(programs[0].program)
+        answers = hosts.together(answers, len(requests))
         scores = codexglue_scores(task, references, answers, with_codebleu=False)
         return {f"validation_{name}": value for name, value in scores.items()}
 

@@ -43,7 +43,7 @@ def finetune(config: FinetuneConfig) -> None:
         "init": config.init or "new",
         "tokenizer": config.tokenizer or config.tokenizer_problems or "trained",
     }
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache", "tracking"))
+    output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return

@@ -41,7 +41,7 @@ def fit_model(
     """
     from coderl_jax.learner.fit import Fit, fit
     from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
-    from coderl_jax.model.mesh import spread
+    from coderl_jax.model.mesh import own_rows, spread_own
 
     settings = config.optimizer.over(batches.examples)
     optimizer = make_optimizer(settings)
@@ -58,8 +58,9 @@ def fit_model(
     )
 
     def placed(batch: Any) -> Any:
-        return spread(to_device(batch))
+        return spread_own(to_device(batch), batches.batch_size)
 
+    batches.rows = own_rows(batches.batch_size)
     state, update = init_state(model.params, optimizer), make_update(loss, optimizer)
     return fit(state, update, batches, placed, key, plan, learning_rate(settings))
 

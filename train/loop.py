@@ -37,6 +37,7 @@ class Loop:
         from coderl_jax.data.problems import load_problems
         from coderl_jax.learner import state, steps
         from coderl_jax.learner.checkpoint import Checkpoints
+        from coderl_jax.model.mesh import own_rows
         from coderl_jax.objectives.table import baseline_of, objective_named
         from coderl_jax.rollout.collect import Best
         from coderl_jax.rollout.sampler import Sampler, requests_for
@@ -56,6 +57,7 @@ class Loop:
         if config.supervised and config.terms.ce_weight:
             examples = solution_examples(load_problems(config.supervised), actor.tokenizer, config.lengths)
             self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
+            self.supervised.rows = own_rows(config.optimizer.batch_size)
         self.evaluate = validator(config.validation, self.sampler, judge, config.seed)[0] if config.validation.validation else None
 
         optimizer = state.make_optimizer(rl_optimizer(config))
@@ -83,6 +85,7 @@ class Loop:
         """All rounds, or what is left of them after an interruption."""
         from tqdm import tqdm
 
+        from coderl_jax import hosts
         from coderl_jax.learner.checkpoint import stop_on_signal
         from coderl_jax.learner.trackers import RunLog
 
@@ -91,7 +94,7 @@ class Loop:
         with (
             RunLog(self.folder, self.config.tracking, resume_at=done + 1 if done else 0) as log,
             stop_on_signal() as stop,
-            tqdm(total=rounds, initial=done, unit="round", desc="rl") as bar,
+            tqdm(disable=not hosts.is_first(), total=rounds, initial=done, unit="round", desc="rl") as bar,
         ):
             if self.progress.round == 0 and self.evaluate:
                 log.write(0, **self._guard(0))
@@ -105,9 +108,10 @@ class Loop:
                 bar.update()
                 best = {} if self.progress.best is None else {"best": f"{self.progress.best:.3f}"}
                 bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", **best)
-                if stop.requested or at % self.config.save_every == 0 or at == rounds:
+                stopping = stop.due(at)
+                if stopping or at % self.config.save_every == 0 or at == rounds:
                     self._save()
-                if stop.requested and at < rounds:
+                if stopping and at < rounds:
                     self.close()
                     raise cli.Preempted(f"round {at} of {rounds} is saved")
             if not self.evaluate:
@@ -136,7 +140,7 @@ class Loop:
             judged = [self.saved.drawn(self.requests[i].problem_id, count, collect.seed_of(seed, i)) for i in chosen]
         else:
             with _timed(seconds, "sample_and_judge"):
-                judged = collect.sample_and_judge(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
+                judged = collect.sample_and_judge_together(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
         with _timed(seconds, "credit"):
             rollout = self._rollout(requests, judged, chosen)
             learnt = rollout
@@ -199,12 +203,13 @@ class Loop:
         import numpy as np
 
         from coderl_jax.learner.steps import TextBatch
+        from coderl_jax.model.mesh import fetch, spread
 
         size, (count, width) = self.config.optimizer.batch_size, rollout.target.shape
         whole, found = TextBatch.of(rollout, self.config.lengths), []
         for start in range(0, count, size):
             rows = np.minimum(np.arange(start, start + size), count - 1)  # the last batch repeats its last program
-            found.append(np.asarray(function(params, TextBatch(*(array[rows] for array in whole))))[:, :width])
+            found.append(fetch(function(params, spread(TextBatch(*(array[rows] for array in whole)))))[:, :width])
         return np.concatenate(found)[:count]
 
     def _update(self, rollout: Any, seed: int, first: int) -> dict[str, float]:
@@ -213,7 +218,7 @@ class Loop:
 
         from coderl_jax.learner.fit import mean_of
         from coderl_jax.learner.steps import RLBatch, TextBatch
-        from coderl_jax.model.mesh import spread
+        from coderl_jax.model.mesh import spread, spread_own
         from coderl_jax.rollout.collect import deal, seed_of
 
         config, rows = self.config, []
@@ -239,7 +244,9 @@ class Loop:
                 if self.values:
                     logged |= self.values.update(part)
             if self.supervised is not None and (not by_turns or number % 2 == 0):
-                gradient, told = self.ce_gradient(self.state.params, spread(TextBatch.of(next(self.supervised), config.lengths)), key)
+                gradient, told = self.ce_gradient(
+                    self.state.params, spread_own(TextBatch.of(next(self.supervised), config.lengths), config.optimizer.batch_size), key
+                )
                 gradients.append(gradient)
                 logged["ce_loss"] = told["loss"]
             self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])
@@ -251,8 +258,9 @@ class Loop:
         import jax
 
         from coderl_jax.learner.steps import TextBatch
+        from coderl_jax.model.mesh import spread
 
-        text = TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout, self.config.lengths)))
+        text = spread(TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout, self.config.lengths))))
         return {name: float(value) for name, value in jax.device_get(self.drift(self.state.params, self.actor.params, text)).items()}
 
     def _problems_of(self, at: int) -> list[int]:

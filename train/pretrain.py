@@ -31,7 +31,7 @@ def pretrain(config: PretrainConfig) -> None:
     if fit_announced(config, shape, batches):
         return
     inputs = {"prepared": config.prepared, "init": config.init or "new"}
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "readers", "tracking"))
+    output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
@@ -87,6 +87,7 @@ def _measure(config: PretrainConfig, graphdef: Any) -> Callable[[Any], dict[str,
 
     from coderl_jax.data.prepared import Prepared, splits
     from coderl_jax.learner.steps import TextBatch, supervised_loss
+    from coderl_jax.model.mesh import spread
 
     if "validation" not in splits(config.prepared):
         return None
@@ -100,7 +101,7 @@ def _measure(config: PretrainConfig, graphdef: Any) -> Callable[[Any], dict[str,
         for number in range(count):
             batch = TextBatch.of(stream[number], config.lengths)
             tokens.append(batch.target_mask.sum())
-            sums.append(loss(params, batch, key)[0] * tokens[-1])
+            sums.append(loss(params, spread(batch), key)[0] * tokens[-1])
         return {"validation_loss": float(np.sum(jax.device_get(sums)) / np.sum(tokens))}
 
     return measure

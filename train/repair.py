@@ -34,7 +34,7 @@ def train_repair(config: RepairConfig) -> None:
     if fit_announced(config, model.shape, batches):
         return
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "tracking"))
+    output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return

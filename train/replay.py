@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from coderl_jax import hosts
 from coderl_jax.data.batches import of_length
 from coderl_jax.files import replacing
 from coderl_jax.types import Rollout
@@ -53,7 +54,7 @@ class Replay:
 
     def forget(self, saved: int) -> None:
         """Delete the files that a run resumed from round `saved` would not read."""
-        for path in self._folder.glob("*.npz"):
+        for path in self._folder.glob("*.npz") if hosts.is_first() else ():
             if int(path.stem) <= saved - self._rounds:
                 path.unlink()
 
@@ -61,11 +62,13 @@ class Replay:
         return self._folder / f"{number}.npz"
 
     def _keep(self, at: int, rollout: Rollout) -> None:
+        self._kept = {number: kept for number, kept in self._kept.items() if number > at - self._rounds} | {at: rollout}
+        if not hosts.is_first():
+            return
         self._folder.mkdir(exist_ok=True)
         arrays = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
         with replacing(self._path(at)) as temporary, temporary.open("wb") as file:
             np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
-        self._kept = {number: kept for number, kept in self._kept.items() if number > at - self._rounds} | {at: rollout}
 
 
 def together(rollouts: Sequence[Rollout]) -> Rollout:

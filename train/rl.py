@@ -58,7 +58,7 @@ def reinforce(config: RLConfig) -> None:
         "supervised": config.supervised or "none",
         **{name: getattr(config, name) or "none" for name in ("offline", "offline_baseline", "offline_scores")},
     }
-    output = open_output(config.out, config, inputs, folder=True, ignore=("out", "judging.workers", "judging.cache", "tracking"))
+    output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return

@@ -102,9 +102,11 @@ class Stream:
       examples: of one pass over the data.
       batch_size: examples a batch.
       shares: padded source and target tokens of each shape, and the share of the examples that have it.
+      rows: which rows of every batch this host reads; None: all. The batches are the same whatever the number of hosts.
     """
 
     shares: list[tuple[int, int, float]]
+    rows: np.ndarray | None = None
 
     def __init__(self, examples: int, batch_size: int, seed: int):
         """At the beginning. Another stream must share all three to go on from this one's position."""
@@ -171,6 +173,7 @@ class BatchStream(Stream):
     def __next__(self) -> Batch:
         bucket, index = self._planned(self._next)
         self._next += 1
+        index = index if self.rows is None else index[self.rows]
         length_s, length_t = self.shapes[bucket]
         examples = [self._examples[i] for i in index.tolist()]
         source, source_mask = pad_to([example.source for example in examples], length_s)

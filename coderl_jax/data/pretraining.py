@@ -8,6 +8,7 @@ several hosts reads its own rows of the same batches.
 
 from typing import Any, Literal
 
+import grain
 import numpy as np
 from jaxtyping import Int32
 
@@ -80,7 +81,6 @@ class PretrainingStream(Stream):
         sequence_length: int,
         batch_size: int,
         seed: int,
-        host: tuple[int, int] = (0, 1),
         readers: int = 1,
     ):
         """Plan; nothing is read yet.
@@ -92,17 +92,11 @@ class PretrainingStream(Stream):
           sequence_length: tokens of a window.
           batch_size: examples a batch, of all hosts together.
           seed: of order and corruption.
-          host: (which, of how many): each reads every so-manieth row of the same sequence.
           readers: threads that read and corrupt ahead; 0: none.
 
         Raises:
-          UserError: no window, no sentinels, a batch that hosts cannot share.
+          UserError: no window, no sentinels.
         """
-        import grain
-
-        which, hosts = host
-        if batch_size % hosts:
-            raise UserError(f"--batch-size: expected a multiple of {hosts}, the number of hosts, got {batch_size}; change the flag")
         windows = (JoinedWindows if objective == "spans" else DocumentWindows)(documents, sequence_length)
         if len(windows) == 0:
             tokens = int(documents.lengths.sum())
@@ -121,8 +115,8 @@ class PretrainingStream(Stream):
             shape = (lengths.max_prompt_tokens, lengths.max_new_tokens)
             corrupt = lambda tokens, rng: next_tokens(tokens, shape, rng)  # noqa: E731
         self.shape, self.shares = shape, [(*shape, 1.0)]
-        rows = grain.MapDataset.source(windows).seed(seed).shuffle().repeat(_EPOCHS).random_map(corrupt)[which::hosts]
-        self._batches = rows.batch(batch_size // hosts, batch_fn=self._batch)
+        self._corrupted = grain.MapDataset.source(windows).seed(seed).shuffle().repeat(_EPOCHS).random_map(corrupt)
+        self._batches = self._corrupted.batch(batch_size, batch_fn=self._batch)
         self._readers = readers
         self._iterator: Any = None
 
@@ -132,23 +126,39 @@ class PretrainingStream(Stream):
         return Batch(source, source_mask, target, target_mask, np.zeros(len(examples), np.int32))
 
     def __next__(self) -> Batch:
-        import grain
-
         if self._iterator is None:
             options = grain.ReadOptions(num_threads=self._readers, prefetch_buffer_size=4 * self._readers)
-            self._iterator = iter(self._batches.to_iter_dataset(options))
+            batches = self._batches
+            if self.rows is not None:
+                batches = _RowsOfBatches(self._corrupted, self.batch_size, self.rows).batch(len(self.rows), batch_fn=self._batch)
+            self._iterator = iter(batches.to_iter_dataset(options))
             self._iterator.set_state({"next_index": self._next})
         self._next += 1
         return next(self._iterator)
 
     def __getitem__(self, number: int) -> Batch:
-        """The batch of a number, 0 and up."""
+        """The whole batch of a number, 0 and up."""
         return self._batches[number]
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Stream.restore`; whatever the number of hosts was."""
         super().restore(state)
         self._iterator = None
+
+
+class _RowsOfBatches(grain.MapDataset):
+    """Certain rows of every batch that would be cut from a sequence, one after the other; no other row is read."""
+
+    def __init__(self, sequence: grain.MapDataset, batch_size: int, rows: np.ndarray):
+        super().__init__(sequence)
+        self._batch_size, self._rows = batch_size, rows
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, number: int) -> Example:
+        batch, row = divmod(number, len(self._rows))
+        return self._parent[batch * self._batch_size + int(self._rows[row])]
 
 
 def _rounded(length: int) -> int:

@@ -1,5 +1,6 @@
 """Checkpoints of a run, and stopping in time to write one."""
 
+import os
 import pathlib
 import signal
 import sys
@@ -8,8 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from coderl_jax import hosts
 from coderl_jax.files import UserError
 
 
@@ -56,16 +59,22 @@ class Checkpoints:
 
 
 class StopSignal:
-    """Whether the process was asked to stop (SIGTERM or Ctrl-C)."""
+    """Whether the run was asked to stop (SIGTERM or Ctrl-C), on this host or another."""
 
     requested = False
+
+    def due(self, step: int) -> bool:
+        """Whether to save and leave after this step: on every host after the same one. All must ask at each step, in order."""
+        if hosts.count() == 1:
+            return self.requested
+        return multihost_utils.reached_preemption_sync_point(step)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopSignal]:
-    """Within the block SIGTERM and Ctrl-C set `requested` instead of ending the process, so that the run can save and leave.
+    """Within the block SIGTERM and Ctrl-C are noted instead of ending the process, so that the run can save and leave.
 
-    A second Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts at once. Of several hosts, JAX has caught SIGTERM from the start and tells the others.
     """
     stop = StopSignal()
 
@@ -73,10 +82,13 @@ def stop_on_signal() -> Iterator[StopSignal]:
         if number == signal.SIGINT:
             if stop.requested:
                 raise KeyboardInterrupt
+            if hosts.count() > 1:
+                os.kill(os.getpid(), signal.SIGTERM)
             print("\nstopping when this step is done and saved; Ctrl-C again stops at once", file=sys.stderr)
         stop.requested = True
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    caught = (signal.SIGTERM, signal.SIGINT) if hosts.count() == 1 else (signal.SIGINT,)
+    previous = {number: signal.signal(number, request) for number in caught}
     try:
         yield stop
     finally:

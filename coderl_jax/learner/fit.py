@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from coderl_jax import hosts
 from coderl_jax.cli import Preempted
 from coderl_jax.config import Tracking
 from coderl_jax.data.batches import Batch, Stream
@@ -89,7 +90,9 @@ def fit(
     with (
         RunLog(plan.folder, plan.tracking, resume_at=first + 1) as log,
         stop_on_signal() as stop,
-        tqdm(total=plan.steps, initial=first, unit="update", desc=plan.folder.name.removesuffix(".partial")) as bar,
+        tqdm(
+            disable=not hosts.is_first(), total=plan.steps, initial=first, unit="update", desc=plan.folder.name.removesuffix(".partial")
+        ) as bar,
     ):
         pending, began = [], time.perf_counter()
         for at in range(first + 1, steps + 1):
@@ -114,9 +117,10 @@ def fit(
                     progress = {**progress, "waited": progress["waited"] + 1}
                 last = last or _given_up(plan, progress)
                 began = time.perf_counter()
-            if stop.requested or at % plan.save_every == 0 or last:
+            stopping = stop.due(at)
+            if stopping or at % plan.save_every == 0 or last:
                 save(at)
-            if stop.requested and not last:
+            if stopping and not last:
                 checkpoints.close()
                 raise Preempted(f"update {at} of {plan.steps} is saved")
             if last:

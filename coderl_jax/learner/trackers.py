@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from coderl_jax import hosts
 from coderl_jax.config import Tracking
 from coderl_jax.files import MetricsLog, UserError, read_json, read_jsonl, sha256
 
@@ -19,15 +20,17 @@ class RunLog:
     """The log of a run folder, open within a `with` block. Rows go to `metrics.jsonl` first, then to the trackers."""
 
     def __init__(self, folder: pathlib.Path, tracking: Tracking, resume_at: int = 0):
-        """Open the log, without the rows from step `resume_at` on: a resumed run writes them again.
+        """Open the log, without the rows from step `resume_at` on: a resumed run writes them again. Of several hosts the first writes.
 
         Args:
           folder: run folder with the manifest and settings of `open_output`, which Weights & Biases is told.
           tracking: which trackers.
           resume_at: first step (update or round) that will be written.
         """
-        self._metrics = MetricsLog(folder / "metrics.jsonl", resume_at)
         self._trackers: dict[str, Any] = {}
+        self._metrics = MetricsLog(folder / "metrics.jsonl", resume_at) if hosts.is_first() else None
+        if self._metrics is None:
+            return
         if tracking.tensorboard:
             with self._spared_by("TensorBoard") as name:
                 self._trackers[name] = _TensorBoard(folder)
@@ -44,6 +47,8 @@ class RunLog:
         for name, value in values.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name}: expected a finite number at step {step}, got {value}; lower --learning-rate, with another --out")
+        if self._metrics is None:
+            return
         self._metrics.write(step, **values)
         for name, tracker in list(self._trackers.items()):
             with self._spared_by(name):
@@ -53,6 +58,8 @@ class RunLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if self._metrics is None:
+            return
         self._metrics.close()
         for name, tracker in list(self._trackers.items()):
             with self._spared_by(name):

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 
-def on_mesh(command: Callable[[Any], None]) -> Callable[[Any], None]:
+def on_mesh(command: Callable[[Any], None], each_host: bool = False) -> Callable[[Any], None]:
     """The command, run with the mesh of its configuration in use (`model.mesh.mesh_in_use`)."""
 
     @functools.wraps(command)
     def run(config: Any) -> None:
         from coderl_jax.model.mesh import mesh_in_use  # JAX is slow to import, and --help does not need it
 
-        with mesh_in_use(config.mesh):
+        with mesh_in_use(config.mesh, each_host):
             command(config)
 
     return run

@@ -23,12 +23,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key
 from numpy.typing import DTypeLike
 
+from coderl_jax import hosts
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError, open_output, read_json, replacing, shown, write_json
 from coderl_jax.model.critic import OUTCOMES, critic_from_actor
 from coderl_jax.model.folder import open_weights, resolve
 from coderl_jax.model.hf_config import read_shape, write_config
-from coderl_jax.model.mesh import Kind, abstract_params, shardings
+from coderl_jax.model.mesh import Kind, abstract_params, fetch, shardings
 from coderl_jax.model.torch_file import Stored
 from coderl_jax.stages.sample import ExportConfig
 
@@ -268,7 +269,8 @@ def _check_weights(folder: pathlib.Path, wanted: dict[str, tuple[int, ...]], wei
 def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: int | None = None, dtype: DTypeLike = jnp.float32) -> None:
     """Write config.json and model.safetensors, which `load` and transformers' T5ForConditionalGeneration read.
 
-    Each file appears whole or not at all, config.json last. The tokenizer's files are the caller's to write.
+    Each file appears whole or not at all, config.json last. Every host must call this, the first one writes. The tokenizer's files are
+    the caller's to write.
 
     Args:
       folder: made where absent.
@@ -280,14 +282,18 @@ def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: 
     folder = pathlib.Path(folder)
     kind: Kind = "critic" if "head" in params else "actor"
     variables = dict(nnx.to_flat_state(params))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for row in table(shape, kind):
-        array = np.asarray(jax.device_get(variables[row.path][...])).astype(dtype)
+        array = fetch(variables[row.path][...]).astype(dtype)
+        if not hosts.is_first():
+            continue
         keys = _layer_keys(row, array.shape)
         theirs = _their_shape(row, array.shape)
         for key, part in zip(keys, array if "{i}" in row.key else [array], strict=True):
             # safetensors writes the memory as it lies, so a transposed view must be made contiguous first.
             arrays[key] = np.ascontiguousarray(part if row.inputs is None else part.reshape(theirs[::-1]).T)
+    if not hosts.is_first():
+        return
     with replacing(folder / "model.safetensors") as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
         temporary.chmod(0o644)  # the library lets nobody else read it

@@ -6,7 +6,7 @@ every layer keep its batch spread; without it results are the same, but the comp
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 from numpy.typing import DTypeLike
 
+from coderl_jax import hosts
 from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError
 from coderl_jax.model.critic import Critic
@@ -40,37 +41,71 @@ LOGICAL_RULES: dict[str, str | None] = {
 }
 
 
-def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh over all devices, or over the first one.
+def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh over all devices, or, of one host, over the first one.
 
     Args:
       data: groups that hold a whole copy of the parameters; the batch is split among them.
       fsdp: devices among which parameters and batch are split.
       tensor: devices among which heads, feed-forward and vocabulary are split.
+      devices: that there are; None: those of all hosts.
 
     Raises:
-      UserError: the product is neither 1 nor the number of devices.
+      UserError: the product is neither 1 nor the number of devices, or hosts would share a tensor group.
     """
-    sizes = (data, fsdp, tensor)
-    wanted, there = math.prod(sizes), jax.device_count()
-    if min(sizes) < 1 or wanted not in (1, there):
-        raise UserError(
-            f"mesh: expected data x fsdp x tensor to be 1 or the number of devices, {there}, "
-            f"got {data} x {fsdp} x {tensor}; change the sizes"
-        )
-    return jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=jax.devices()[:wanted])
+    devices = jax.devices() if devices is None else devices
+    sizes, there, of_us = (data, fsdp, tensor), len(devices), sum(d.process_index == jax.process_index() for d in devices)
+    wanted = math.prod(sizes)
+    if min(sizes) < 1 or wanted not in ((1, there) if there == of_us else (there,)):
+        rule = f"1 or the number of devices, {there}" if there == of_us else f"the number of devices of all hosts, {there}"
+        raise UserError(f"mesh: expected data x fsdp x tensor to be {rule}, got {data} x {fsdp} x {tensor}; change the sizes")
+    mesh = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices[:wanted])
+    if any(len({device.process_index for device in group}) > 1 for group in mesh.devices.reshape(-1, tensor)):
+        raise UserError(f"--tensor: expected a divisor of the {of_us} devices of a host, got {tensor}; hosts are too far apart for it")
+    return mesh
 
 
 @contextlib.contextmanager
-def mesh_in_use(shape: MeshShape) -> Iterator[Mesh]:
+def mesh_in_use(shape: MeshShape, each_host: bool = False) -> Iterator[Mesh]:
     """Within the block models are loaded onto this mesh, batches spread over it, and layers keep them so.
+
+    Args:
+      shape: of the mesh.
+      each_host: a mesh of this host's devices alone.
 
     Raises:
       UserError: see `make_mesh`.
     """
-    mesh = make_mesh(shape.data, shape.fsdp, shape.tensor)
+    mesh = make_mesh(shape.data, shape.fsdp, shape.tensor, jax.local_devices() if each_host else None)
     with jax.set_mesh(mesh):
         yield mesh
+
+
+@contextlib.contextmanager
+def sampling_mesh(params: Any) -> Iterator[Any]:
+    """Within the block: this host's devices alone, and the parameters laid out for drawing programs.
+
+    A step of decoding is too short to gather parameters for: every device holds them whole, but for what `tensor` splits. Hosts then
+    draw each at its own pace.
+    """
+    mesh = current_mesh()
+    if mesh is None or (hosts.count() == 1 and mesh.shape["fsdp"] == 1):
+        yield params
+        return
+    groups = mesh.devices.reshape(-1, mesh.shape["tensor"])
+    ours = np.array([group for group in groups if group[0].process_index == jax.process_index()])[:, None, :]
+    own = Mesh(ours, mesh.axis_names, axis_types=(AxisType.Auto,) * 3)
+
+    def placed(param: Any, whole: Any) -> Any:
+        shards = [shard.data for shard in whole.addressable_shards]
+        return jax.make_array_from_single_device_arrays(param.shape, NamedSharding(own, whole.sharding.spec), shards)
+
+    def over_tensor(param: Any) -> NamedSharding:
+        return NamedSharding(mesh, jax.P(*(axis if axis == "tensor" else None for axis in param.sharding.spec)))
+
+    whole = jax.device_put(params, jax.tree.map(over_tensor, params))
+    with jax.set_mesh(own):
+        yield jax.tree.map(placed, params, whole)
 
 
 def current_mesh() -> Mesh | None:
@@ -104,19 +139,51 @@ def check_mesh(mesh: MeshShape, shape: ModelShape, batch_size: int) -> None:
             raise UserError(f"{flag}: expected a divisor of the {name} {size}, got {parts}; change the mesh or the size")
 
 
-def spread(batch: Any) -> Any:
-    """A tree of host arrays on the mesh in use, split by batch; without a mesh as it is.
+def own_rows(batch_size: int) -> Int[np.ndarray, " rows"]:
+    """Which rows of a batch this host's devices hold; all of them where there is no other host."""
+    mesh = current_mesh()
+    if mesh is None:
+        return np.arange(batch_size)
+    places = NamedSharding(mesh, jax.P(BATCH_AXES)).addressable_devices_indices_map((batch_size,))
+    return np.unique(np.concatenate([np.arange(batch_size)[place] for place in places.values()]))
 
-    Each process of several brings its own rows. What cannot be split evenly is whole on every device.
+
+def spread(batch: Any) -> Any:
+    """A tree of host arrays on the mesh in use, split by batch; every host has the whole of them. Without a mesh as it is.
+
+    What cannot be split evenly is whole on every device.
     """
     mesh = current_mesh()
     parts = rows_split(mesh)
 
     def place(leaf: Any) -> Any:
-        whole = np.ndim(leaf) == 0 or np.shape(leaf)[0] % parts
-        return jax.make_array_from_process_local_data(NamedSharding(mesh, jax.P() if whole else jax.P(BATCH_AXES)), np.asarray(leaf))
+        array = np.asarray(leaf)
+        spec = jax.P() if array.ndim == 0 or array.shape[0] % parts else jax.P(BATCH_AXES)
+        return jax.make_array_from_callback(array.shape, NamedSharding(mesh, spec), lambda place: array[place])
 
     return batch if mesh is None else jax.tree.map(place, batch)
+
+
+def spread_own(batch: Any, batch_size: int) -> Any:
+    """`spread` of a batch of which each host has its `own_rows` only; `batch_size` is that of the whole batch."""
+    mesh = current_mesh()
+
+    def place(leaf: Any) -> Any:
+        shape = (batch_size, *np.shape(leaf)[1:])
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, jax.P(BATCH_AXES)), np.asarray(leaf), shape)
+
+    return batch if mesh is None else jax.tree.map(place, batch)
+
+
+def fetch(tree: Any) -> Any:
+    """A tree of arrays in host memory, as numpy, on every host; all of them must ask."""
+
+    def whole(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
+            leaf = jax.device_put(leaf, NamedSharding(leaf.sharding.mesh, jax.P()))
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from coderl_jax import hosts
 from coderl_jax.data.batches import pad_to
 from coderl_jax.data.tokenizer import Tokenizer
+from coderl_jax.model.mesh import sampling_mesh
 from coderl_jax.objectives.returns import REWARDS
 from coderl_jax.objectives.rltf import ratio_reward
 from coderl_jax.objectives.signals import Group
@@ -57,6 +59,23 @@ def sample_and_judge(
     for position, programs in drawn:
         result[position] = [(program, running[position, program.program].result()) for program in programs]
     return result
+
+
+def sample_and_judge_together(
+    sampler: Sampler,
+    params: Any,
+    judge: Judge,
+    requests: Sequence[Request],
+    tests: Sequence[Tests | None],
+    seed: int,
+    temperatures: Sequence[float] | None = None,
+) -> list[Judged]:
+    """`sample_and_judge` by all hosts, with parameters that are spread over them: each does a share of the requests on its own devices and
+    in its own processes, at its own pace, and gets everything. None waits for more than the others' last programs.
+    """
+    with sampling_mesh(params) as whole:
+        own = sample_and_judge(sampler, whole, judge, hosts.share(requests), hosts.share(tests), seed, temperatures)
+    return hosts.together(own, len(requests))
 
 
 def passing_share(judged: Sequence[Judged]) -> float:

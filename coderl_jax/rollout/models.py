@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 
+from coderl_jax import hosts
 from coderl_jax.config import ModelShape
 from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
 from coderl_jax.files import UserError
@@ -32,9 +33,10 @@ class TextModel:
     classes: int | None = None
 
     def save(self, folder: pathlib.Path, params: Any) -> None:
-        """Write the model with these parameters as a Hugging Face folder."""
+        """Write the model with these parameters as a Hugging Face folder: every host must ask, the first one writes."""
         hf.save(folder, params, self.shape, classes=self.classes)
-        self.tokenizer.save(folder)
+        if hosts.is_first():
+            self.tokenizer.save(folder)
 
 
 def load_model(name: str, kind: Literal["actor", "critic"], dtype: str = "float32") -> TextModel:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from coderl_jax.config import Lengths
 from coderl_jax.data.batches import pad_to, upstream_padding
 from coderl_jax.model.critic import critic_logits
-from coderl_jax.model.mesh import spread
+from coderl_jax.model.mesh import fetch, spread
 from coderl_jax.rollout.models import TextModel
 from coderl_jax.rollout.sampler import padded_length
 
@@ -50,7 +50,7 @@ class Scorer:
             if self.lengths.parity == "upstream":
                 source, target = upstream_padding(source, source_mask, target, self.lengths)
                 source_mask, kept = np.ones(source.shape, bool), dict.fromkeys(chosen, target.shape[1])
-            logits = np.asarray(self._logits(params, *spread((source, source_mask, target))), np.float32)
+            logits = fetch(self._logits(params, *spread((source, source_mask, target)))).astype(np.float32)
             for row, i in enumerate(chosen):
                 result[i] = logits[row, : kept[i], : self.critic.classes]
         return result

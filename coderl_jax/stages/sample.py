@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from coderl_jax.config import CorpusFilter, Judging, Lengths, MeshShape, Sampling, expect, expect_each
+from coderl_jax.config import CorpusFilter, Hosts, Judging, Lengths, MeshShape, Sampling, expect, expect_each
 
 
 def _positional(**kwargs: Any) -> Any:
@@ -25,6 +25,7 @@ class GenerateConfig:
     seed: int = 0
     """Seed of the programs."""
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     sampling: Sampling = Sampling()
 
@@ -43,6 +44,7 @@ class JudgeConfig:
     """Which tests decide."""
     limit: int | None = None
     """Only the programs of the first so many problems."""
+    hosts: Hosts = Hosts()
     judging: Judging = Judging()
 
     def __post_init__(self):
@@ -64,6 +66,7 @@ class ScoreConfig:
     batch_size: int = 64
     """Programs scored together."""
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
 
     def __post_init__(self):
@@ -95,6 +98,7 @@ class CriticalConfig:
     seed: int = 0
     """Seed of the programs."""
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     sampling: Sampling = Sampling()
     judging: Judging = Judging()

@@ -6,6 +6,7 @@ from typing import Literal
 from coderl_jax.config import (
     CorpusFilter,
     Guard,
+    Hosts,
     Judging,
     Lengths,
     MeshShape,
@@ -82,6 +83,7 @@ class PretrainConfig:
     """Threads that read and corrupt ahead; 0: none."""
     model: ModelShape = ModelShape()
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
@@ -122,6 +124,7 @@ class FinetuneConfig:
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     model: ModelShape = ModelShape()
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     validation: Validation = Validation()
@@ -156,6 +159,7 @@ class CriticConfig:
     estimate: str | None = None
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
@@ -184,6 +188,7 @@ class RepairConfig:
     estimate: str | None = None
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
@@ -240,6 +245,7 @@ class RLConfig:
     estimate: str | None = None
     """Say what the run costs on a device, such as h100 or v5e:256 (so many of them), and stop."""
     lengths: Lengths = Lengths()
+    hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
     optimizer: Optimizer = Optimizer()
     sampling: Sampling = Sampling()

@@ -1,0 +1,226 @@
+"""Several hosts, one program: which one we are, waiting for the others, telling them, and noticing that one has died.
+
+The same command runs on every host, as one process a host (or a GPU). Without `start` there is one host, and everything here is done
+at once. JAX is imported only where there are several.
+"""
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+BEAT = 1.0
+"""Seconds between two signs of life."""
+SILENCE = 15.0
+"""Seconds without one after which a host counts as dead. A host that computes still gives signs: a thread of its own does."""
+PATIENCE = 24 * 3600 * 1000
+"""Milliseconds that a host waits for a slower one. The watch, not this, ends a wait for a dead one."""
+
+
+class _Job:
+    """What this process knows of the others: `client` reaches the store that all share, None where there is one host."""
+
+    client: Any = None
+    index: int = 0
+    count: int = 1
+    names: Sequence[str] = ()
+    turn: int = 0
+    leaving: bool = False
+
+
+_job = _Job()
+
+
+def start() -> None:
+    """Join the other hosts: those of a TPU pod, a SLURM or Open MPI job, or of JAX_COORDINATOR_ADDRESS (host:port of the first process),
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID. Before anything else asks JAX for devices.
+
+    Raises:
+      ValueError: nothing in the environment says who the others are.
+    """
+    told = _guarded()
+    import jax
+
+    given = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+    number, which = (None if text is None else int(text) for text in given)
+    # The library's own signs of life outlast ours, which name the dead host.
+    jax.distributed.initialize(num_processes=number, process_id=which, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=30)
+    from jax._src import distributed  # the shared store has no public name; orbax takes the same way
+
+    _job.client, _job.index, _job.count = distributed.global_state.client, jax.process_index(), jax.process_count()
+    _job.client.key_value_set(f"coderl/name/{_job.index}", socket.gethostname())
+    _job.names = [_job.client.blocking_key_value_get(f"coderl/name/{i}", PATIENCE) for i in range(_job.count)]
+    os.write(told, _job.names[0].encode())
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def index() -> int:
+    """Which host this is, from 0."""
+    return _job.index
+
+
+def count() -> int:
+    """How many there are."""
+    return _job.count
+
+
+def is_first() -> bool:
+    """Whether this host writes what all of them have in common."""
+    return _job.index == 0
+
+
+def meet() -> None:
+    """Wait until every host is here. All must call the functions of this module in the same order."""
+    if _job.count > 1:
+        _job.client.wait_at_barrier(f"coderl/meet/{_turn()}", PATIENCE)
+
+
+def on_first(call: Callable[[], T]) -> T:
+    """What `call` returns on the first host, on every host; where it raises there, it raises everywhere."""
+    if _job.count == 1:
+        return call()
+    key = f"coderl/first/{_turn()}"
+    if not is_first():
+        result, error = pickle.loads(_job.client.blocking_key_value_get_bytes(key, PATIENCE))
+    else:
+        result, error = None, None
+        try:
+            result = call()
+        except Exception as raised:  # noqa: BLE001  it is raised again below, here and elsewhere
+            error = raised
+            error.on_every_host = True
+        _job.client.key_value_set_bytes(key, pickle.dumps((result, error)))
+    if error is not None:
+        raise error
+    return result
+
+
+def share(items: Sequence[T]) -> list[T]:
+    """This host's part of `items`: every so-manieth."""
+    return list(items[_job.index :: _job.count])
+
+
+def together(own: Sequence[T], total: int) -> list[T]:
+    """Put together what every host made of its `share`, in the order of all items; everybody gets everything.
+
+    Args:
+      own: one for each item of the share; the hosts trust each other, so anything that pickles.
+      total: items of all hosts.
+    """
+    if _job.count == 1:
+        return list(own)
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    packed = np.frombuffer(pickle.dumps(list(own)), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([len(packed)], np.int32)).reshape(-1)
+    room = 1 << int(sizes.max() - 1).bit_length()  # few sizes: each is compiled once
+    everything = multihost_utils.process_allgather(np.pad(packed, (0, room - len(packed))))
+    parts = [pickle.loads(row[:size].tobytes()) for row, size in zip(everything, sizes, strict=True)]
+    return [parts[i % _job.count][i // _job.count] for i in range(total)]
+
+
+@contextlib.contextmanager
+def side_by_side() -> Iterator[None]:
+    """The block of a command: hosts leave it together, and where one fails the others are told instead of left waiting.
+
+    An error that all hosts have alike (`on_every_host`) is none of that. One that JAX raises may be the death of another host in the
+    middle of a computation: there the watch has time to say which one that was.
+    """
+    try:
+        yield
+        meet()
+    except BaseException as error:
+        if _job.count > 1 and getattr(error, "on_every_host", False):
+            meet()
+        elif _job.count > 1:
+            if type(error).__module__.startswith("jax"):
+                time.sleep(SILENCE + 2 * BEAT)
+            _job.leaving = True
+            with contextlib.suppress(Exception):
+                _job.client.key_value_set(f"coderl/failed/{_job.index}", f"{type(error).__name__}: {error}", allow_overwrite=True)
+            error.alone = True
+        raise
+    finally:
+        _job.leaving = True
+
+
+def leave(error: BaseException, status: int) -> None:
+    """End the process with this status because of an error that `side_by_side` let through."""
+    if not getattr(error, "alone", False):
+        sys.exit(status)
+    sys.stderr.flush()
+    time.sleep(3 * BEAT if is_first() else 0.0)  # the others read the reason while the store lives
+    os._exit(status)  # JAX would wait for the others
+
+
+def _turn() -> int:
+    _job.turn += 1
+    return _job.turn
+
+
+def _watch() -> None:
+    """Give signs of life; the first host looks at everybody's, the others at its own and at what it says."""
+    seen: dict[int, tuple[str, float]] = {}
+    beat = 0
+    while not _job.leaving:
+        beat += 1
+        try:
+            _job.client.key_value_set(f"coderl/alive/{_job.index}", str(beat), allow_overwrite=True)
+            for key, reason in _job.client.key_value_dir_get("coderl/failed/"):
+                _end(int(key.rsplit("/", 1)[1]), reason)
+            for key, value in _job.client.key_value_dir_get("coderl/alive/") if is_first() else ():
+                host = int(key.rsplit("/", 1)[1])
+                if seen.get(host, ("", 0.0))[0] != value:
+                    seen[host] = value, time.monotonic()
+                elif time.monotonic() - seen[host][1] > SILENCE:
+                    reason = f"no sign of life for {SILENCE:.0f} s"
+                    _job.client.key_value_set(f"coderl/failed/{host}", reason, allow_overwrite=True)
+                    time.sleep(3 * BEAT)  # for the others to read it
+                    _end(host, reason)
+        except Exception as error:  # noqa: BLE001  the store lives on the first host
+            if not _job.leaving and not is_first():
+                _end(0, f"its store cannot be reached ({str(error).splitlines()[0][:80]})")
+        time.sleep(BEAT)
+
+
+def _end(host: int, reason: str) -> None:
+    """Leave at once: the others of a computation cannot be waited for."""
+    if host == _job.index or _job.leaving:
+        return
+    print(f"host {host} ({_job.names[host]}) failed: {reason}; run the same command again to go on", file=sys.stderr, flush=True)
+    os._exit(75)
+
+
+def _guarded() -> int:
+    """Go on in a child process, whose parent says what JAX does not: where the first host dies, JAX aborts the others without its name.
+
+    Returns:
+      A file descriptor to which the child writes the first host's name.
+    """
+    told, telling = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        death_signal = 1  # PR_SET_PDEATHSIG: whoever kills the parent means the child
+        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
+        return telling
+    os.close(telling)
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    name = os.read(told, 1000).decode()
+    if status == -signal.SIGABRT and name:
+        print(f"host 0 ({name}) failed: it cannot be reached; run the same command again to go on", file=sys.stderr, flush=True)
+        os._exit(75)
+    os._exit(status if status >= 0 else 128 - status)
