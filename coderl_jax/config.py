@@ -192,6 +192,8 @@ class Optimizer:
     """Passes over the examples, in place of `--steps`."""
     batch_size: int = 64
     """Examples an update."""
+    accumulate: int = 1
+    """Parts that a batch is gone through in, one after the other, to save memory."""
     learning_rate: float = 2e-5
     """Step size after warm-up."""
     end_learning_rate: float = 1e-5
@@ -210,7 +212,8 @@ class Optimizer:
     """Dropout rate while training."""
 
     def __post_init__(self):
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "steps", "batch_size")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "steps", "batch_size", "accumulate")
+        expect(self.batch_size % self.accumulate == 0, "accumulate", f"a divisor of --batch-size {self.batch_size}", self.accumulate)
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "warmup_steps")
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "learning_rate", "decay_power", "clip_norm")
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "end_learning_rate", "weight_decay")

@@ -7,6 +7,7 @@ folder, stands a manifest that says how it was made; the same command finds its 
 import contextlib
 import dataclasses
 import datetime
+import errno
 import gzip
 import hashlib
 import importlib.metadata
@@ -360,20 +361,47 @@ def remove(path: pathlib.Path) -> None:
 class MetricsLog:
     """`metrics.jsonl` of a run folder: one JSON object a line, flushed as written.
 
-    Opened again at `step`, it drops the lines a resumed run is about to write again.
+    Opened again at `step`, it drops the lines a resumed run is about to write again. Rows that a full disk refuses are kept and tried
+    again with the next one.
     """
 
     def __init__(self, path: str | os.PathLike, resume_at: int = 0):
-        path = pathlib.Path(path)
-        kept = [row for _, row in read_jsonl(path) if row["step"] < resume_at] if path.exists() else []
-        write_jsonl(path, kept)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = pathlib.Path(path)
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        whole = [line for line in lines if line.endswith(b"\n")]  # an interruption may have cut the last one short
+        with replacing(self._path) as temporary:
+            temporary.write_bytes(b"".join(line for line in whole if json.loads(line)["step"] < resume_at))
+        self._file = self._path.open("r+b", buffering=0)
+        self._end = self._file.seek(0, os.SEEK_END)
+        self._waiting = b""
 
     def write(self, step: int, **values: Any) -> None:
         """Append one row. `step` counts optimizer updates or rounds, as the stage says."""
-        self._file.write(to_json_line({"step": step, **values}))
-        self._file.flush()
+        refused, self._waiting = bool(self._waiting), self._waiting + to_json_line({"step": step, **values}).encode()
+        try:
+            self._flush()
+        except OSError as error:
+            if not refused:
+                print(f"{self._path}: output: expected a writable place, got {_why(error)}; the run goes on, make room", file=sys.stderr)
+
+    def _flush(self) -> None:
+        self._file.seek(self._end)
+        self._file.truncate()  # of what was refused a part may stand there
+        written = self._file.write(self._waiting)
+        if written != len(self._waiting):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end, self._waiting = self._end + written, b""
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file.
+
+        Raises:
+          UserError: the last rows cannot be written.
+        """
+        try:
+            if self._waiting:
+                self._flush()
+        except OSError as error:
+            raise UserError(f"{self._path}: output: expected a writable place, got {_why(error)}; make room, run it again") from None
+        finally:
+            self._file.close()

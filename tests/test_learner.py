@@ -1,8 +1,12 @@
 """Updates, schedules, checkpoints and the fit loop, on a model of one matrix."""
 
+import contextlib
+import dataclasses
 import json
 import os
+import resource
 import signal
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +17,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from coderl_jax.cli import Preempted
 from coderl_jax.config import Optimizer
 from coderl_jax.data.batches import BatchStream, Example
-from coderl_jax.files import UserError, read_jsonl
+from coderl_jax.files import MetricsLog, UserError, read_jsonl
 from coderl_jax.learner.checkpoint import Checkpoints
 from coderl_jax.learner.fit import Fit, fit, mean_of
-from coderl_jax.learner.state import init_state, learning_rate, make_apply, make_optimizer, make_update
+from coderl_jax.learner.state import init_state, learning_rate, make_apply, make_gradient, make_optimizer, make_update
 from coderl_jax.model.mesh import make_mesh
 
+ZERO = jnp.float32(0)
 CONFIG = Optimizer(
     steps=40, batch_size=4, learning_rate=0.1, end_learning_rate=0.01, warmup_steps=5, decay_power=1.0, weight_decay=0.0, clip_norm=1e9
 )
@@ -61,7 +66,7 @@ def test_one_update_is_adamw_by_hand():
     config = Optimizer(steps=10, warmup_steps=0, learning_rate=0.1, weight_decay=0.5, clip_norm=1e9)
     optimizer = make_optimizer(config)
     state = init_state({"w": jnp.array([1.0, -2.0])}, optimizer)
-    state, _ = make_apply(optimizer)(state, {"w": jnp.array([3.0, 0.5])})
+    state, _ = make_apply(optimizer)(state, {"w": jnp.array([3.0, 0.5])}, ZERO)
     expected = np.array([1.0, -2.0]) - 0.1 * (np.sign([3.0, 0.5]) + 0.5 * np.array([1.0, -2.0]))  # first step: m / sqrt(v) = sign
     np.testing.assert_allclose(state.params["w"], expected, rtol=1e-5)
 
@@ -69,7 +74,7 @@ def test_one_update_is_adamw_by_hand():
 def test_the_gradient_is_clipped_by_its_global_norm():
     config = Optimizer(steps=10, warmup_steps=0, learning_rate=1.0, weight_decay=0.0, clip_norm=1e-12)
     optimizer = make_optimizer(config)
-    state, logged = make_apply(optimizer)(init_state({"w": jnp.zeros(2)}, optimizer), {"w": jnp.array([3.0, 4.0])})
+    state, logged = make_apply(optimizer)(init_state({"w": jnp.zeros(2)}, optimizer), {"w": jnp.array([3.0, 4.0])}, ZERO)
     assert float(logged["grad_norm"]) == pytest.approx(5.0)
     assert np.abs(state.params["w"]).max() < 1e-3, "Adam's epsilon swallows a gradient clipped to nothing"
 
@@ -93,7 +98,7 @@ def test_an_update_that_is_not_finite_changes_nothing_but_the_step():
     optimizer = make_optimizer(CONFIG)
     state = start()
     before = np.asarray(state.params["w"]).copy()
-    state, logged = make_apply(optimizer)(state, {"w": jnp.array([1.0, jnp.nan, 1.0])})
+    state, logged = make_apply(optimizer)(state, {"w": jnp.array([1.0, jnp.nan, 1.0])}, ZERO)
     np.testing.assert_array_equal(state.params["w"], before)
     assert (int(state.step), float(logged["skipped"])) == (1, 1.0)
 
@@ -103,7 +108,7 @@ def test_the_step_scale_shrinks_the_update():
     moved = []
     for scale in (1.0, 0.25):
         state = init_state({"w": jnp.ones(1)}, optimizer)._replace(step_scale=jnp.float32(scale))
-        state, _ = make_apply(optimizer)(state, {"w": jnp.ones(1)})
+        state, _ = make_apply(optimizer)(state, {"w": jnp.ones(1)}, ZERO)
         moved.append(1.0 - float(state.params["w"][0]))
     assert moved[1] == pytest.approx(moved[0] / 4, rel=1e-4)
 
@@ -196,15 +201,118 @@ def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_pat
     assert next(at) == 40
 
 
-def test_a_fit_that_diverges_says_so_in_one_line(tmp_path):
+def test_a_fit_that_never_converges_says_so_in_one_line(tmp_path):
     def broken(params, batch, key):
         return jnp.sum(params["w"]) * jnp.nan, {}
 
-    plan = Fit(folder=tmp_path, steps=40, save_every=10, evaluate_every=10, evaluate=None, choose=None, keep=lambda params: None)
-    update = make_update(broken, make_optimizer(CONFIG))
-    settings = (stream(), lambda batch: jnp.asarray(batch.source), jax.random.key(1), plan, learning_rate(CONFIG))
-    with pytest.raises(UserError, match="expected a finite number at step 20, got nan; lower --learning-rate, with another --out"):
-        fit(start(), update, *settings)
+    with pytest.raises(UserError, match="at update 20, before the first checkpoint; lower --learning-rate, with another --out"):
+        fit_with(tmp_path, broken, save_every=30)
+
+
+def fit_with(folder, loss, save_every, steps=100):
+    plan = Fit(folder=folder, steps=steps, save_every=save_every, evaluate_every=10, evaluate=None, choose=None, keep=lambda params: None)
+    config = dataclasses.replace(CONFIG, steps=steps)
+    batches = iter(range(1000))
+    settings = (lambda batch: jnp.float32(next(batches)), jax.random.key(1), plan, learning_rate(config))
+    return fit(start(), make_update(loss, make_optimizer(config)), stream(), *settings)
+
+
+def test_a_loss_that_explodes_rolls_back_to_the_last_checkpoint_with_a_smaller_step(tmp_path, capsys):
+    def loss(params, batch, key):
+        sick = (batch >= 40) & (batch < 55)
+        return jnp.sum(jnp.square(params["w"] - 1)) + jnp.where(sick, 1e4, 1.0), {}
+
+    fit_with(tmp_path, loss, save_every=30)
+    logged = rows(tmp_path)
+    event = "the loss exploded: rolled back to update 30, step size x 0.5"
+    assert [row.get("event") for row in logged] == [None, None, event, None, None]
+    assert [row["skipped"] for row in logged] == [0.0, 0.0, 0.75, 0.0, 0.0]
+    assert f"update 60: {event}" in capsys.readouterr().err
+    assert logged[-1]["loss"] < 1.1
+
+
+def test_a_loss_that_stays_exploded_ends_after_three_roll_backs(tmp_path):
+    def loss(params, batch, key):
+        return jnp.sum(jnp.square(params["w"])) * jnp.where(batch >= 15, jnp.nan, 1.0), {}
+
+    with pytest.raises(UserError, match="at update 100, after 3 roll-backs"):
+        fit_with(tmp_path, loss, save_every=10)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole(parts):
+    random = np.random.default_rng(0)
+    batch = Masked(jnp.asarray(random.normal(size=(8, 3)), jnp.float32), jnp.asarray(random.random((8, 3)) < 0.5), jnp.float32(12.0))
+
+    def loss(params, batch, key):
+        apart = jnp.square(batch.values - params["w"])
+        mean = jnp.sum(jnp.where(batch.mask, apart, 0)) / batch.mask.sum()
+        return mean, {"sum": jnp.sum(batch.values) / batch.count}
+
+    params, key = {"w": jnp.arange(3.0)}, jax.random.key(0)
+    (whole, told), (summed, told_in_parts) = (make_gradient(loss, n)(params, batch, key) for n in (1, parts))
+    np.testing.assert_allclose(summed["w"], whole["w"], rtol=1e-5)
+    assert float(told_in_parts["loss"]) == pytest.approx(float(told["loss"]), rel=1e-5)
+
+
+class Masked(NamedTuple):
+    values: jax.Array
+    mask: jax.Array
+    count: jax.Array
+
+    def amount(self):
+        return self.mask.sum()
+
+
+@contextlib.contextmanager
+def full_disk():
+    """No file can grow beyond 4 kB, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def large(scale):
+    return init_state({"w": jnp.asarray(np.random.default_rng(0).normal(size=100_000) * scale, jnp.float32)}, make_optimizer(CONFIG))
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint_and_is_said(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(1, large(1), {"at": 1})
+    checkpoints.wait()
+    with full_disk():
+        for step in (2, 3, 4):
+            checkpoints.save(step, large(step), {"at": step})
+        checkpoints.wait()
+        said = capsys.readouterr().err
+        assert said.count("checkpoint: expected a store to write to") == 3
+        assert "training goes on, 1 is kept; make room" in said
+        restored, extra = checkpoints.restore(large(0))
+        assert extra == {"at": 1}
+        np.testing.assert_array_equal(restored.params["w"], large(1).params["w"])
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["1"], "half a checkpoint takes no room"
+    checkpoints.save(5, large(5), {"at": 5})
+    checkpoints.close()
+    assert Checkpoints(tmp_path / "c").restore(large(0))[1] == {"at": 5}
+
+
+def test_rows_that_a_full_disk_refuses_are_written_when_there_is_room(tmp_path, capsys):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write(1, text="a" * 3000)
+    with full_disk():
+        log.write(2, text="b" * 3000)
+        log.write(3, text="c")
+    assert capsys.readouterr().err.count("output: expected a writable place") == 1
+    log.write(4, text="d")
+    log.close()
+    assert [row["step"] for _, row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "te')  # what a kill in the middle of a write leaves
+    MetricsLog(tmp_path / "metrics.jsonl", resume_at=4).close()
+    assert [row["step"] for _, row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3]
 
 
 def test_an_update_that_was_skipped_leaves_the_logged_mean_to_the_others():

@@ -36,11 +36,12 @@ def announced(
     """
     from coderl_jax.model.mesh import check_mesh
 
-    check_mesh(mesh, shape, optimizer.batch_size)
+    rows = optimizer.batch_size // optimizer.accumulate
+    check_mesh(mesh, shape, rows)
     device, count = cost.device_named(estimate) if estimate else (None, 1)
     longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
     splits, shards = (count, count) if device else (mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor)
-    memory = cost.training_memory(shape, math.ceil(optimizer.batch_size / splits), *longest, shards, critic)
+    memory = cost.training_memory(shape, math.ceil(rows / splits), *longest, shards, critic)
     if device is None:
         _check_fits(memory, optimizer.batch_size)
         return False
@@ -108,7 +109,8 @@ def _check_fits(memory: cost.Memory, batch_size: int) -> None:
     state, activations = memory.state / 1e9, memory.activations / 1e9
     raise UserError(
         f"--batch-size: expected a batch and a model that fit the {limit / 1e9:.1f} GB of this device, got {batch_size}, which takes about "
-        f"{state + activations:.1f} GB ({state:.1f} for parameters, gradient and moments, {activations:.1f} for activations); lower it"
+        f"{state + activations:.1f} GB ({state:.1f} for parameters, gradient and moments, {activations:.1f} for activations); "
+        "lower it, or raise --accumulate"
     )
 
 

@@ -61,7 +61,7 @@ def fit_model(
         return spread_own(to_device(batch), batches.batch_size)
 
     batches.rows = own_rows(batches.batch_size)
-    state, update = init_state(model.params, optimizer), make_update(loss, optimizer)
+    state, update = init_state(model.params, optimizer), make_update(loss, optimizer, settings.accumulate)
     return fit(state, update, batches, placed, key, plan, learning_rate(settings))
 
 

@@ -1,6 +1,7 @@
 """The rounds of an RL run: collect, credit, update, guard."""
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.files import UserError
 from coderl_jax.stages.train import RLConfig
 
 
@@ -62,9 +64,10 @@ class Loop:
 
         optimizer = state.make_optimizer(rl_optimizer(config))
         self.schedule = state.learning_rate(rl_optimizer(config))
+        parts = config.optimizer.accumulate
         helper = (critic.graphdef, critic.params) if critic else (None, None)
-        self.rl_gradient = state.make_gradient(steps.rl_loss(actor.graphdef, *helper, self.objective, config.terms))
-        self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout))
+        self.rl_gradient = state.make_gradient(steps.rl_loss(actor.graphdef, *helper, self.objective, config.terms), parts)
+        self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout), parts)
         self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.terms.ce_weight * b, rl, ce))
         self.apply = state.make_apply(optimizer)
         self.drift = steps.make_drift(actor.graphdef)
@@ -87,6 +90,7 @@ class Loop:
 
         from coderl_jax import hosts
         from coderl_jax.learner.checkpoint import stop_on_signal
+        from coderl_jax.learner.fit import MOST_SKIPPED
         from coderl_jax.learner.trackers import RunLog
 
         self._resume()
@@ -101,6 +105,8 @@ class Loop:
             while self.progress.round < rounds and not self.progress.stopped:
                 at = self.progress.round + 1
                 row = self._round(at)
+                if row["skipped"] > MOST_SKIPPED:
+                    row = self._skipped(at, row)
                 if self.evaluate and (at % self.config.validation.validate_every == 0 or at == rounds):
                     row |= self._guard(at)
                 log.write(at, **row)
@@ -113,7 +119,7 @@ class Loop:
                     self._save()
                 if stopping and at < rounds:
                     self.close()
-                    raise cli.Preempted(f"round {at} of {rounds} is saved")
+                    raise cli.Preempted(f"round {self.checkpoints.latest} of {rounds} is saved")
             if not self.evaluate:
                 self.actor.save(self.folder / "model", self.state.params)
             self.close()
@@ -215,6 +221,7 @@ class Loop:
     def _update(self, rollout: Any, seed: int, first: int) -> dict[str, float]:
         """One update a batch, of both terms; of an objective by turns of one: cross-entropy at even updates, RL at odd ones."""
         import jax
+        import numpy as np
 
         from coderl_jax.learner.fit import mean_of
         from coderl_jax.learner.steps import RLBatch, TextBatch
@@ -249,7 +256,8 @@ class Loop:
                 )
                 gradients.append(gradient)
                 logged["ce_loss"] = told["loss"]
-            self.state, applied = self.apply(self.state, self.add(*gradients) if len(gradients) == 2 else gradients[0])
+            whole = self.add(*gradients) if len(gradients) == 2 else gradients[0]
+            self.state, applied = self.apply(self.state, whole, logged.get("ce_loss", np.float32(0)))
             rows.append({**logged, **applied})
         return mean_of(rows)
 
@@ -274,24 +282,48 @@ class Loop:
 
     def _guard(self, at: int) -> dict[str, Any]:
         """Validate; keep what is best, roll back from what fell too far."""
+        from coderl_jax.learner.fit import kept
+
         value = self.evaluate(self.state.params)["validation_pass@1"]
         row: dict[str, Any] = {"validation_pass@1": value}
-        progress, guard = self.progress, self.config.guard
+        progress = self.progress
         if progress.best is None or value > progress.best:
-            progress.best, progress.best_round = value, at
-            self.best.save(at, self.state, {})
-            self.actor.save(self.folder / "model", self.state.params)
-        elif value < progress.best - guard.max_drop:
-            progress.rollbacks += 1
-            progress.stopped = progress.rollbacks > guard.max_rollbacks
-            scale = self.state.step_scale * guard.step_factor
-            restored, _ = self.best.restore(self.state)
-            self.state = restored._replace(step_scale=scale)
-            row["event"] = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}: " + (
-                f"rolled back, step size x {float(scale):g}" if not progress.stopped else "stopped, the best parameters are kept"
-            )
-            print(f"round {at}: {row['event']}", file=sys.stderr)
+            if kept(lambda: self.actor.save(self.folder / "model", self.state.params)):
+                self.best.save(at, self.state, {})
+                progress.best, progress.best_round = value, at
+        elif value < progress.best - self.config.guard.max_drop and (restored := self.best.restore(self.state)):
+            fell = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}"
+            row["event"] = self._rolled_back(at, restored[0], fell)
         return row
+
+    def _skipped(self, at: int, row: dict[str, Any]) -> dict[str, Any]:
+        """The row of a round most of whose updates were skipped, after going back to the last checkpoint.
+
+        Raises:
+          UserError: there is none yet.
+        """
+        restored = self.checkpoints.restore(self._states())
+        if restored is None:
+            raise UserError("rl_loss: expected a finite one, got another before the first checkpoint; lower --learning-rate")
+        if self.values:
+            state, self.values.state = restored[0]
+        else:
+            state = restored[0]
+        event = self._rolled_back(at, state, "most updates were skipped, their loss was not finite or exploded")
+        return {name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)} | {"event": event}
+
+    def _rolled_back(self, at: int, restored: Any, why: str) -> str:
+        """Take the parameters of an earlier state with a smaller step size; what is to be said."""
+        progress, guard = self.progress, self.config.guard
+        progress.rollbacks += 1
+        progress.stopped = progress.rollbacks > guard.max_rollbacks
+        scale = self.state.step_scale * guard.step_factor
+        self.state = restored._replace(step_scale=scale)
+        event = f"{why}: " + (
+            f"rolled back, step size x {float(scale):g}" if not progress.stopped else "stopped, the best parameters are kept"
+        )
+        print(f"round {at}: {event}", file=sys.stderr)
+        return event
 
     def _save(self) -> None:
         extra = {

@@ -27,7 +27,7 @@ class Values:
         self.config = config
         self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl
-        self._update = state.make_update(steps.value_loss(graphdef, config.terms.clip), optimizer)
+        self._update = state.make_update(steps.value_loss(graphdef, config.terms.clip), optimizer, config.optimizer.accumulate)
         self.worths = jax.jit(lambda params, text: steps.token_worths(graphdef, params, text))
         self._key = key
 

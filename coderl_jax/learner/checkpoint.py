@@ -1,7 +1,9 @@
 """Checkpoints of a run, and stopping in time to write one."""
 
+import logging
 import os
 import pathlib
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,20 +21,45 @@ from coderl_jax.files import UserError
 class Checkpoints:
     """The last checkpoints of a run: arrays by orbax, and a small JSON value (data position, best result) beside them.
 
-    Saving is asynchronous; a process killed while saving leaves the one before as the latest.
+    Saving is asynchronous; a process killed while saving leaves the one before as the latest. So does a store that is full or cannot be
+    written: that is said, and the run goes on.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2):
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax prints pages about a failed save; `_failed` says it in one line
         self._checkpointer = ocp.training.Checkpointer(
             folder.absolute(),
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
             cleanup_tmp_directories=True,
         )
 
+    @property
+    def latest(self) -> int | None:
+        """The step of the latest whole checkpoint, the one under way not counted; None: there is none."""
+        return None if self._checkpointer.latest is None else self._checkpointer.latest.step
+
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """Save `state` (a tree of arrays) and `extra` (JSON) as checkpoint `step`, after the one under way."""
-        self._checkpointer.wait()
-        self._checkpointer.save_async(step, state, custom_metadata=extra, force=True, overwrite=True)
+        self.wait()
+        try:
+            self._checkpointer.save_async(step, state, custom_metadata=extra, force=True, overwrite=True)
+        except (OSError, ValueError) as error:
+            self._failed(error)
+
+    def wait(self) -> None:
+        """Wait for the save under way."""
+        try:
+            self._checkpointer.wait()
+        except (OSError, ValueError) as error:  # tensorstore has nothing finer
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        folder, kept = self._checkpointer.directory, "there is no earlier one" if self.latest is None else f"{self.latest} is kept"
+        why = " ".join(str(error).split())[-160:]
+        print(f"{folder}: checkpoint: expected a store to write to, got ...{why}; training goes on, {kept}; make room", file=sys.stderr)
+        if hosts.is_first():
+            for half in pathlib.Path(folder).glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(half, ignore_errors=True)  # a full disk needs the room
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The latest state, placed and typed as `like`, with its extra; None where there is none.
@@ -40,6 +67,7 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint holds another model or optimizer.
         """
+        self.wait()
         latest = self._checkpointer.latest
         if latest is None:
             return None
@@ -54,7 +82,8 @@ class Checkpoints:
         return state, self._checkpointer.metadata(latest).custom_metadata
 
     def close(self) -> None:
-        """Wait for the save under way."""
+        """Wait for the save under way, and end."""
+        self.wait()
         self._checkpointer.close()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,15 @@ from coderl_jax import hosts
 from coderl_jax.cli import Preempted
 from coderl_jax.config import Tracking
 from coderl_jax.data.batches import Batch, Stream
+from coderl_jax.files import UserError
 from coderl_jax.learner.checkpoint import Checkpoints, stop_on_signal
 from coderl_jax.learner.state import TrainState
 from coderl_jax.learner.trackers import RunLog
 
 LOG_EVERY = 20  # updates between two rows of metrics.jsonl: reading a device value makes the host wait
+MOST_SKIPPED = 0.5  # of the updates between two rows; more roll the run back to its last checkpoint
+STEP_FACTOR = 0.5  # on the step size, at each roll-back
+MAX_ROLLBACKS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,9 +78,10 @@ def fit(
 
     Raises:
       Preempted: SIGTERM or Ctrl-C came; the state is saved.
+      UserError: the loss stays exploded after `MAX_ROLLBACKS` roll-backs, or before the first checkpoint.
     """
     checkpoints = Checkpoints(plan.folder / "checkpoints")
-    progress = {"best": None, "best_step": 0, "waited": 0}
+    progress = {"best": None, "best_step": 0, "waited": 0, "rollbacks": 0}
     restored = checkpoints.restore(state)
     if restored:
         state, extra = restored
@@ -103,6 +109,12 @@ def fit(
             if at % LOG_EVERY == 0 or last:
                 row = mean_of(pending)
                 seconds = time.perf_counter() - began
+                if row["skipped"] > MOST_SKIPPED:
+                    progress = {**progress, "rollbacks": progress["rollbacks"] + 1}
+                    state, event = _rolled_back(checkpoints, state, progress["rollbacks"], at)
+                    log.write(at, skipped=row["skipped"], event=event)
+                    pending, began = [], time.perf_counter()
+                    continue
                 log.write(at, **row, learning_rate=float(schedule(at - 1)), updates_per_second=len(pending) / seconds)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
                 pending, began = [], time.perf_counter()
@@ -111,8 +123,8 @@ def fit(
                 log.write(at, **row)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
                 if plan.choose and (progress["best"] is None or row[plan.choose] > progress["best"]):
-                    progress = {"best": row[plan.choose], "best_step": at, "waited": 0}
-                    plan.keep(state.params)
+                    if kept(lambda: plan.keep(state.params)):  # noqa: B023
+                        progress = {**progress, "best": row[plan.choose], "best_step": at, "waited": 0}
                 else:
                     progress = {**progress, "waited": progress["waited"] + 1}
                 last = last or _given_up(plan, progress)
@@ -121,14 +133,40 @@ def fit(
             if stopping or at % plan.save_every == 0 or last:
                 save(at)
             if stopping and not last:
-                checkpoints.close()
-                raise Preempted(f"update {at} of {plan.steps} is saved")
+                checkpoints.wait()
+                raise Preempted(f"update {checkpoints.latest} of {plan.steps} is saved")
             if last:
                 break
         if plan.choose is None:
             plan.keep(state.params)
         checkpoints.close()
     return {name: progress[name] for name in ("best", "best_step")}
+
+
+def _rolled_back(checkpoints: Checkpoints, state: TrainState, times: int, at: int) -> tuple[TrainState, str]:
+    """The state of the last checkpoint with a smaller step size, at the present update, and what is to be said. The data go on."""
+    restored = checkpoints.restore(state) if times <= MAX_ROLLBACKS else None
+    if restored is None:
+        when = "before the first checkpoint" if times <= MAX_ROLLBACKS else f"after {MAX_ROLLBACKS} roll-backs"
+        raise UserError(
+            f"loss: expected a finite one that falls, got one that is not or has exploded at update {at}, {when}; "
+            "lower --learning-rate, with another --out"
+        )
+    old, _ = restored
+    scale = state.step_scale * STEP_FACTOR
+    event = f"the loss exploded: rolled back to update {int(old.step)}, step size x {float(scale):g}"
+    print(f"update {at}: {event}", file=sys.stderr)
+    return old._replace(step=state.step, step_scale=scale), event
+
+
+def kept(keep: Callable[[], None]) -> bool:
+    """Whether the best parameters could be written; a store that refuses them is said aloud, and the next better ones will be tried."""
+    try:
+        keep()
+    except UserError as error:
+        print(f"{error}; training goes on", file=sys.stderr)
+        return False
+    return True
 
 
 def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
@@ -24,12 +25,18 @@ class TrainState(NamedTuple):
       opt_state: the optimizer's.
       step: updates made, int32 scalar.
       step_scale: factor on every update, float32 scalar; 1 until a roll-back lowers it.
+      usual_loss: moving average of the losses, float32 scalar; infinite before the first.
     """
 
     params: Any
     opt_state: Any
     step: Int[Array, ""]
     step_scale: Float[Array, ""]
+    usual_loss: Float[Array, ""]
+
+
+EXPLODED = 10.0
+"""A loss above so many times the usual one, or above so many nats where that is less than 1, has exploded."""
 
 
 def learning_rate(config: Optimizer) -> optax.Schedule:
@@ -64,31 +71,65 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
         transform_non_params=lambda _: everywhere,
     )
     opt_state = jax.jit(optimizer.init, out_shardings=shardings)(params)
-    step, step_scale = jax.device_put((jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)), everywhere)
-    return TrainState(params, opt_state, step, step_scale)
+    scalars = np.int32(0), np.float32(1.0), np.float32(np.inf)
+    return TrainState(params, opt_state, *jax.device_put(scalars, everywhere))
 
 
-def make_gradient(loss: Loss) -> Callable[[Any, Any, Key[Array, ""]], tuple[Any, dict[str, Array]]]:
-    """A jitted (params, batch, dropout key) -> (gradient, logged scalars with `loss`)."""
+def make_gradient(loss: Loss, parts: int = 1) -> Callable[[Any, Any, Key[Array, ""]], tuple[Any, dict[str, Array]]]:
+    """A jitted (params, batch, dropout key) -> (gradient, logged scalars with `loss`).
+
+    In several parts, one after the other, the activations of one are in memory at a time; loss and gradient are the same, but for dropout:
+
+      L = sum_i a_i L_i / sum_i a_i          a_i: what part i's mean is over (`batch.amount()`: tokens, or programs)
+
+    Args:
+      loss: of a batch, or of a part.
+      parts: that a batch is gone through in; its rows are a multiple. Scalars of a batch are counts, shared evenly.
+    """
+
+    def of(params: Any, batch: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Array]]:
+        (value, logged), slope = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+        return slope, {"loss": value, **logged}
 
     @jax.jit
     def gradient(params: Any, batch: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Array]]:
-        (value, logged), slope = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
-        return slope, {"loss": value, **logged}
+        if parts == 1:
+            return of(params, batch, key)
+
+        def add(total: Any, part: Any) -> tuple[Any, None]:
+            number, rows = part
+            amount = jnp.asarray(rows.amount(), jnp.float32)
+            found = of(params, rows, jax.random.fold_in(key, number)), jnp.float32(1.0)
+            return jax.tree.map(lambda sum, x: sum + amount * x, total, found), None
+
+        divided = jax.tree.map(functools.partial(_in_parts, parts), batch)
+        like = jax.eval_shape(of, params, jax.tree.map(lambda leaf: leaf[0], divided), key)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (like, jax.ShapeDtypeStruct((), jnp.float32)))
+        (sums, amount), _ = jax.lax.scan(add, nothing, (jnp.arange(parts), divided))
+        return jax.tree.map(lambda x: x / amount, sums)
 
     return gradient
 
 
-def make_apply(optimizer: optax.GradientTransformation) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:
-    """A jitted (state, gradient) -> (new state, logged scalars). It donates the old state.
+def _in_parts(parts: int, leaf: Array) -> Array:
+    """Rows [b ...] as [parts, b / parts ...], every so-manieth row in one part: each device keeps the rows that it has."""
+    if leaf.ndim == 0:
+        return jnp.broadcast_to(leaf / parts, (parts,))
+    return jnp.swapaxes(leaf.reshape(-1, parts, *leaf.shape[1:]), 0, 1)
 
-    A gradient that is not finite changes nothing but the step, and logs `skipped` = 1.
+
+def make_apply(
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, Any, Float[Array, ""]], tuple[TrainState, dict[str, Array]]]:
+    """A jitted (state, gradient, loss) -> (new state, logged scalars). It donates the old state.
+
+    A gradient that is not finite or a loss that has exploded changes nothing but the step, and logs `skipped` = 1.
     """
     return _keeping_shardings(functools.partial(_apply, optimizer))
 
 
 def make_update(
-    loss: Loss, optimizer: optax.GradientTransformation
+    loss: Loss, optimizer: optax.GradientTransformation, parts: int = 1
 ) -> Callable[[TrainState, Any, Key[Array, ""]], tuple[TrainState, dict]]:
     """An update: gradient of `loss`, then `make_apply`. It donates the old state.
 
@@ -96,11 +137,11 @@ def make_update(
 
     The dropout key of update i is fold_in(key, i), so a resumed run draws what an uninterrupted one would have drawn.
     """
-    gradient, apply = make_gradient(loss), make_apply(optimizer)
+    gradient, apply = make_gradient(loss, parts), make_apply(optimizer)
 
     def update(state: TrainState, batch: Any, key: Key[Array, ""]) -> tuple[TrainState, dict]:
         slope, logged = gradient(state.params, batch, jax.random.fold_in(key, state.step))
-        state, applied = apply(state, slope)
+        state, applied = apply(state, slope, logged["loss"])
         return state, {**logged, **applied}
 
     return update
@@ -123,14 +164,18 @@ def _keeping_shardings(step: Callable) -> Callable:
     return call
 
 
-def _apply(optimizer: optax.GradientTransformation, state: TrainState, gradient: Any) -> tuple[TrainState, dict[str, Array]]:
+def _apply(
+    optimizer: optax.GradientTransformation, state: TrainState, gradient: Any, loss: Float[Array, ""]
+) -> tuple[TrainState, dict[str, Array]]:
     norm = optax.global_norm(gradient)
     change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = jax.tree.map(lambda p, c: p + state.step_scale * c.astype(p.dtype), state.params, change)
-    finite = jnp.isfinite(norm)
+    sane = jnp.isfinite(norm) & (loss <= EXPLODED * jnp.maximum(state.usual_loss, 1.0))
+    usual = jnp.where(jnp.isfinite(state.usual_loss), 0.99 * state.usual_loss + 0.01 * loss, loss)
 
     def choose(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+        return jax.tree.map(lambda n, o: jnp.where(sane, n, o), new, old)
 
-    new = TrainState(choose(params, state.params), choose(opt_state, state.opt_state), state.step + 1, state.step_scale)
-    return new, {"grad_norm": norm, "skipped": 1.0 - finite}
+    kept = choose((params, opt_state, usual), (state.params, state.opt_state, state.usual_loss))
+    new = TrainState(kept[0], kept[1], state.step + 1, state.step_scale, kept[2])
+    return new, {"grad_norm": norm, "skipped": 1.0 - sane}

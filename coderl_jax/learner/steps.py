@@ -35,6 +35,10 @@ class TextBatch(NamedTuple):
     target: Array
     target_mask: Array
 
+    def amount(self) -> Array:
+        """Tokens that a mean over the batch is over."""
+        return jnp.sum(self.target_mask)
+
     @classmethod
     def of(cls, rows: Batch | Rollout, lengths: Lengths) -> "TextBatch":
         """The texts of a batch or a rollout, padded as `lengths.parity` says."""
@@ -59,6 +63,10 @@ class CriticBatch(NamedTuple):
     text: TextBatch
     outcome: Array
 
+    def amount(self) -> int:
+        """Programs that a mean over the batch is over."""
+        return len(self.outcome)
+
 
 class RLBatch(NamedTuple):
     """Sampled programs that one RL update reads; those of zero advantage may have been left out.
@@ -68,6 +76,7 @@ class RLBatch(NamedTuple):
       outcome: class of each program, int32 [b].
       tokens: program tokens that this batch stands for, those left out included, float32 scalar.
       programs: programs likewise, float32 scalar.
+      masked: tokens of the batch itself, float32 scalar.
       advantage: of each token, float32 [b, t].
       reference: log-probabilities under the policy that the run began with, float32 [b, t], or None.
       weight: of each token's log-probability in the objective, float32 [b, t], or None: 1.
@@ -78,10 +87,15 @@ class RLBatch(NamedTuple):
     outcome: Array
     tokens: Array
     programs: Array
+    masked: Array
     advantage: Array
     reference: Array | None
     weight: Array | None
     parts: dict[str, Array]
+
+    def amount(self) -> int:
+        """1: the counts, shared among parts, say what a mean is over."""
+        return 1
 
     @classmethod
     def of(cls, rollout: Rollout, tokens: float, programs: float, lengths: Lengths) -> "RLBatch":
@@ -94,7 +108,7 @@ class RLBatch(NamedTuple):
         names = {name: getattr(rollout, name) for name in ("critic", "behaviour", "error", "ratio_advantage", "executed")}
         parts = {name: part if part.ndim == 1 else of_length(part, width) for name, part in names.items() if part is not None}
         reference, weight = (None if part is None else of_length(part, width) for part in (rollout.reference, rollout.weight))
-        counts = np.float32(tokens), np.float32(programs)
+        counts = np.float32(tokens), np.float32(programs), np.float32(max(text.target_mask.sum(), 1))
         return cls(text, rollout.outcome, *counts, of_length(advantage.astype(np.float32), width), reference, weight, parts)
 
 
@@ -110,6 +124,10 @@ class ValueBatch(NamedTuple):
     text: TextBatch
     value: Array
     goal: Array
+
+    def amount(self) -> Array:
+        """Tokens that a mean over the batch is over."""
+        return self.text.amount()
 
 
 def supervised_loss(graphdef: Any, dropout: float) -> Loss:
@@ -160,10 +178,11 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
         told = logprobs if batch.weight is None else batch.weight * logprobs
         signals = Signals(told, mask, batch.tokens, batch.programs, batch.advantage, **parts)
         value = objective.loss(signals, settings)
+        share = jnp.sum(mask) / batch.masked  # of a part of the batch
         if settings.kl_weight:
-            value += settings.kl_weight * losses.sampled_kl(logprobs, batch.reference, mask)
+            value += settings.kl_weight * share * losses.sampled_kl(logprobs, batch.reference, mask)
         if settings.entropy_weight:
-            value -= settings.entropy_weight * losses.entropy(logits, mask)
+            value -= settings.entropy_weight * share * losses.entropy(logits, mask)
         return value, {}
 
     return loss

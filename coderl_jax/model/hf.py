@@ -292,12 +292,14 @@ def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: 
         for key, part in zip(keys, array if "{i}" in row.key else [array], strict=True):
             # safetensors writes the memory as it lies, so a transposed view must be made contiguous first.
             arrays[key] = np.ascontiguousarray(part if row.inputs is None else part.reshape(theirs[::-1]).T)
-    if not hosts.is_first():
-        return
+    hosts.on_first(lambda: _write(folder, arrays, write_config(shape, classes, jnp.dtype(dtype).name)))
+
+
+def _write(folder: pathlib.Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
     with replacing(folder / "model.safetensors") as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
         temporary.chmod(0o644)  # the library lets nobody else read it
-    write_json(folder / "config.json", write_config(shape, classes, jnp.dtype(dtype).name))
+    write_json(folder / "config.json", config)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

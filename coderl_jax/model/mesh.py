@@ -125,14 +125,13 @@ def on_current_mesh(params: Any) -> Any:
     return params if mesh is None else jax.device_put(params, shardings(params, mesh))
 
 
-def check_mesh(mesh: MeshShape, shape: ModelShape, batch_size: int) -> None:
-    """Raise UserError where devices could not share a model or a batch evenly."""
-    rows = mesh.data * mesh.fsdp
+def check_mesh(mesh: MeshShape, shape: ModelShape, rows: int) -> None:
+    """Raise UserError where devices could not share a model, or the rows of a batch that are gone through together, evenly."""
     rules = [
         ("--tensor", mesh.tensor, "heads", shape.heads),
         ("--tensor", mesh.tensor, "feed-forward width", shape.d_ff),
         ("--fsdp", mesh.fsdp, "width", shape.d_model),
-        ("--data x --fsdp", rows, "--batch-size", batch_size),
+        ("--data x --fsdp", mesh.data * mesh.fsdp, "--batch-size / --accumulate", rows),
     ]
     for flag, parts, name, size in rules:
         if size % parts:

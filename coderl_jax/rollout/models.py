@@ -35,8 +35,7 @@ class TextModel:
     def save(self, folder: pathlib.Path, params: Any) -> None:
         """Write the model with these parameters as a Hugging Face folder: every host must ask, the first one writes."""
         hf.save(folder, params, self.shape, classes=self.classes)
-        if hosts.is_first():
-            self.tokenizer.save(folder)
+        hosts.on_first(lambda: self.tokenizer.save(folder))
 
 
 def load_model(name: str, kind: Literal["actor", "critic"], dtype: str = "float32") -> TextModel:
