@@ -174,7 +174,9 @@ class Judging:
     cache: str | None = None
     """Folder of verdicts kept between runs; none: nothing is kept."""
     workers: int = 2
-    """Processes that run programs."""
+    """Processes that run programs, on each host."""
+    dask: str | None = None
+    """Scheduler of a Dask cluster whose workers run programs in place of these processes, such as tcp://10.0.0.2:8786."""
 
     def __post_init__(self):
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "time_limit")

@@ -260,7 +260,18 @@ class Output:
         print(f"wrote {self.path}", file=sys.stderr)
 
 
-PLACES = ("out", "hosts", "mesh.data", "mesh.fsdp", "mesh.tensor", "judging.workers", "judging.cache", "readers", "tracking")
+PLACES = (
+    "out",
+    "hosts",
+    "mesh.data",
+    "mesh.fsdp",
+    "mesh.tensor",
+    "judging.workers",
+    "judging.dask",
+    "judging.cache",
+    "readers",
+    "tracking",
+)
 """Settings of where and how fast, which do not change what is made (a dot leads into a group)."""
 
 

@@ -144,7 +144,7 @@ def side_by_side() -> Iterator[None]:
             meet()
         elif _job.count > 1:
             if type(error).__module__.startswith("jax"):
-                time.sleep(SILENCE + 2 * BEAT)
+                time.sleep(2 * SILENCE)
             _job.leaving = True
             with contextlib.suppress(Exception):
                 _job.client.key_value_set(f"coderl/failed/{_job.index}", f"{type(error).__name__}: {error}", allow_overwrite=True)

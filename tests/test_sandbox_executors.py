@@ -1,6 +1,7 @@
 """The judge on executors of the caller's: processes of this machine, and a Dask cluster."""
 
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from coderl_jax.config import Judging
+from coderl_jax.files import UserError
 from coderl_jax.sandbox import Judge
 from coderl_jax.types import AssertTests, CallTests, Outcome, StdinTests
 
@@ -89,7 +91,8 @@ def test_a_dask_cluster_gives_the_same_verdicts_and_loses_none_when_a_worker_is_
         distributed.Client(cluster) as client,
         Judge(SETTINGS, executor=client.get_executor()) as judge,
     ):
-        assert _verdicts(judge) == own
+        with Judge(dataclasses.replace(SETTINGS, dask=cluster.scheduler_address)) as by_address:  # as commands name it
+            assert _verdicts(by_address) == own
         numbers = range(40)
         programs = [f"import time\ntime.sleep(0.1)\nprint({n})" for n in numbers]
         tests = [StdinTests(inputs=("",), outputs=(str(n),)) for n in numbers]
@@ -98,3 +101,9 @@ def test_a_dask_cluster_gives_the_same_verdicts_and_loses_none_when_a_worker_is_
         victim = next(iter(client.run(os.getpid).values()))
         os.kill(victim, signal.SIGKILL)
         assert [job.result(timeout=60).outcome for job in jobs] == [Outcome.PASSED] * len(numbers)
+
+
+def test_a_scheduler_that_is_no_address_is_one_line():
+    pytest.importorskip("distributed", reason="needs the extra `dask`")
+    with pytest.raises(UserError, match="--dask: expected the address of a scheduler that answers, got 'nowhere'"):
+        Judge(Judging(dask="nowhere"))

@@ -44,9 +44,11 @@ class Judge:
             well: each keeps sandbox workers for the jobs that it gets. It stays the caller's to shut down.
 
         Raises:
-          UserError: the cache's folder cannot be used.
+          UserError: the cache's folder cannot be used, or the Dask cluster of `config.dask` cannot be reached.
         """
         self.config = config
+        self._client = _dask_client(config.dask) if config.dask is not None and executor is None else None
+        executor = self._client.get_executor() if self._client is not None else executor
         self._cache = VerdictCache(config.cache, config) if config.cache is not None else None
         self._closed = False
         self._lock = threading.Lock()
@@ -88,6 +90,8 @@ class Judge:
         if self._pool is not None:
             self._pool.close()
             self._executor.shutdown(wait=True)
+        if self._client is not None:
+            self._client.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -256,3 +260,18 @@ def judge(programs: Sequence[str], tests: Sequence[Tests | None], config: Judgin
     """A verdict for each program, in order. For more than one call, keep a `Judge`: it keeps its workers."""
     with Judge(config) as it:
         return it.judge(programs, tests)
+
+
+def _dask_client(address: str) -> Any:
+    """A client of the Dask cluster at this address."""
+    try:
+        import distributed
+    except ImportError:
+        raise UserError("--dask: expected the package distributed, got none installed; pip install '.[dask]'") from None
+    try:
+        return distributed.Client(address, set_as_default=False, timeout=20)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(
+            f"--dask: expected the address of a scheduler that answers, got {address!r} ({why}); start dask scheduler"
+        ) from None
