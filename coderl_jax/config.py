@@ -80,6 +80,9 @@ class MeshShape:
     """Devices that share heads, feed-forward and vocabulary of every layer."""
     compute: Literal["float32", "bfloat16"] = "float32"
     """What layers compute in; parameters and optimizer state are float32 in any case."""
+    remat: Literal["auto", "nothing", "products", "layers"] = "auto"
+    """What the backward pass computes again to save memory: nothing; all but the products with parameters; whole layers, a third more
+    time. auto: the first that fits the device."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "data", "fsdp", "tensor")

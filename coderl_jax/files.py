@@ -266,6 +266,7 @@ PLACES = (
     "mesh.data",
     "mesh.fsdp",
     "mesh.tensor",
+    "mesh.remat",
     "judging.workers",
     "judging.dask",
     "judging.cache",

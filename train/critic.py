@@ -37,7 +37,8 @@ def train_critic(config: CriticConfig) -> None:
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     learnt, heldout = labelled_programs(problems, config, start.tokenizer)
     batches = BatchStream(learnt.examples, config.optimizer.batch_size, config.seed)
-    if fit_announced(config, start.shape, batches, critic=True):
+    remat = fit_announced(config, start.shape, batches, critic=True)
+    if remat is None:
         return
     output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
@@ -46,8 +47,9 @@ def train_critic(config: CriticConfig) -> None:
     key = jax.random.key(config.seed)
     graphdef, params = critic_from_actor(start.shape, start.params, jax.random.fold_in(key, 0), config.mesh.compute)
     placed = on_current_mesh(params)
-    model = TextModel(shape=start.shape, graphdef=graphdef, params=placed, tokenizer=start.tokenizer, classes=config.classes)
-    loss = critic_loss(graphdef, config.optimizer.dropout, config.classes)
+    fresh = TextModel(shape=start.shape, graphdef=graphdef, params=placed, tokenizer=start.tokenizer, classes=config.classes)
+    model = fresh.keeping(remat)
+    loss = critic_loss(model.graphdef, config.optimizer.dropout, config.classes)
 
     def labelled(batch: Any) -> CriticBatch:
         text = TextBatch.of(batch, config.lengths)

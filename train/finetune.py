@@ -36,7 +36,8 @@ def finetune(config: FinetuneConfig) -> None:
         model = _start(config, problems, None)
         examples = solution_examples(problems, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    if fit_announced(config, model.shape, batches):
+    remat = fit_announced(config, model.shape, batches)
+    if remat is None:
         return
     inputs = {
         "problems": config.problems,
@@ -55,7 +56,7 @@ def finetune(config: FinetuneConfig) -> None:
         best = fit_texts(
             config,
             output,
-            model,
+            model.keeping(remat),
             batches,
             evaluate=evaluate,
             evaluate_every=config.validation.validate_every,

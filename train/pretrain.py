@@ -28,14 +28,15 @@ def pretrain(config: PretrainConfig) -> None:
     shape = _shape(config, documents)
     batches = _stream(config, documents, config.seed)
     print(f"{len(documents)} documents, {int(documents.lengths.sum()):,} tokens, {batches.examples:,} windows", file=sys.stderr)
-    if fit_announced(config, shape, batches):
+    remat = fit_announced(config, shape, batches)
+    if remat is None:
         return
     inputs = {"prepared": config.prepared, "init": config.init or "new"}
     output = open_output(config.out, config, inputs, folder=True)
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
-    model = _start(config, shape, documents.tokenizer)
+    model = _start(config, shape, documents.tokenizer).keeping(remat)
     fit_texts(
         config,
         output,

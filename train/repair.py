@@ -31,7 +31,8 @@ def train_repair(config: RepairConfig) -> None:
     model = load_model(config.init, "actor", config.mesh.compute)
     examples = repair_examples(problems, config.verdicts, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    if fit_announced(config, model.shape, batches):
+    remat = fit_announced(config, model.shape, batches)
+    if remat is None:
         return
     inputs = {"problems": config.problems, "init": config.init, **{f"verdicts {i}": path for i, path in enumerate(config.verdicts)}}
     output = open_output(config.out, config, inputs, folder=True)
@@ -41,7 +42,7 @@ def train_repair(config: RepairConfig) -> None:
     fit_texts(
         config,
         output,
-        model,
+        model.keeping(remat),
         batches,
         evaluate_every=config.save_every,
     )

@@ -49,8 +49,10 @@ def reinforce(config: RLConfig) -> None:
     if critic is not None:
         check_same_tokenizer("--critic", critic.tokenizer, "--init", actor.tokenizer)
         check_four_outcomes(config.critic, critic)
-    if _announced(config, problems, actor):
+    remat = _announced(config, problems, actor)
+    if remat is None:
         return
+    actor = actor.keeping(remat)
     inputs = {
         "problems": config.problems,
         "init": config.init,
@@ -87,7 +89,7 @@ def check_options(config: RLConfig, objective: Any) -> None:
             raise UserError(f"--{flag}: expected {expected} with --objective {name}, which does not read it, got {given}; leave it out")
 
 
-def _announced(config: RLConfig, problems: list, actor: Any) -> bool:
+def _announced(config: RLConfig, problems: list, actor: Any) -> str | None:
     """See `train.estimate.announced`; programs are taken to be as long as they may be."""
     from coderl_jax.rollout.sampler import requests_for
     from coderl_jax.sandbox import Judge

@@ -22,8 +22,10 @@ class Values:
         from coderl_jax.learner import state, steps
         from coderl_jax.model.critic import critic_from_actor
         from coderl_jax.model.mesh import on_current_mesh
+        from coderl_jax.model.t5 import keeping
 
         graphdef, params = critic_from_actor(actor.shape, actor.params, key, config.mesh.compute)
+        graphdef = keeping(graphdef, params, actor.remat)
         self.config = config
         self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl

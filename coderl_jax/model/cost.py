@@ -71,10 +71,17 @@ def forward_flops(shape: ModelShape, s: int, t: int) -> tuple[float, float]:
     return float(shape.encoder_layers * encoder + shape.decoder_layers * (own + cross)), 2.0 * t * d * shape.vocab_size
 
 
-def training_flops(shape: ModelShape, s: int, t: int) -> float:
-    """Operations of an update, an example: backward is twice forward, and layers are computed again for it."""
+REMATS = ("nothing", "products", "layers")
+"""What the backward pass computes again, see `model.t5.REMATERIALISE`, from the quickest to the most sparing."""
+
+
+def training_flops(shape: ModelShape, s: int, t: int, remat: str = "layers") -> float:
+    """Operations of an update, an example: backward is twice forward, and layers are computed again for it under "layers".
+
+    What "products" computes again, attention and what is no product, is left out.
+    """
     layers, projection = forward_flops(shape, s, t)
-    return 4 * layers + 3 * projection
+    return (4 if remat == "layers" else 3) * layers + 3 * projection
 
 
 class Memory(NamedTuple):
@@ -94,22 +101,41 @@ class Memory(NamedTuple):
         return self.state + self.activations
 
 
-def training_memory(shape: ModelShape, rows: int, s: int, t: int, shards: int = 1, critic: bool = False) -> Memory:
+def training_memory(
+    shape: ModelShape, rows: int, s: int, t: int, shards: int = 1, critic: bool = False, remat: str = "layers", width: int = 4
+) -> Memory:
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
 
-    Every layer's input is kept, one layer at a time is computed again (rematerialisation), and the logits exist three times over:
-    themselves, their softmax, their gradient. The compiler shares some of that: its own figures for CodeT5's shapes lie between a
-    fifth below and a sixteenth above this.
+    Every layer's input is kept; under "products" so are the products with parameters, and under "nothing" about six tenths of all that a
+    layer computes. Under the first two one layer at a time is computed again. The logits exist three times over: themselves, their
+    softmax, their gradient. The compiler shares some of that: its own figures for CodeT5's shapes lie between a third below and a
+    sixteenth above this.
+
+    Args:
+      shape: of the model.
+      rows: examples that a device goes through at a time.
+      s: source tokens of each.
+      t: target tokens.
+      shards: devices that share the parameters.
+      critic: a critic's few classes in place of the vocabulary.
+      remat: what is computed again, one of `REMATS`.
+      width: bytes of a number in the layers: 4 float32, 2 bfloat16.
     """
     d, inner = shape.d_model, shape.heads * shape.d_kv
-    kept = shape.encoder_layers * s * d + shape.decoder_layers * t * d
 
     def layer(length: int, seen: int) -> int:
         return 4 * shape.heads * length * seen + 2 * length * (2 * shape.d_ff + 4 * inner + 4 * d)
 
-    widest = max(layer(s, s), layer(t, t) + layer(t, s))
+    encoder, decoder = layer(s, s), layer(t, t) + layer(t, s)
+    kept = float(shape.encoder_layers * s * d + shape.decoder_layers * t * d)
+    again = 0 if remat == "nothing" else max(encoder, decoder)
+    if remat == "nothing":
+        kept += 0.6 * (shape.encoder_layers * encoder + shape.decoder_layers * decoder)
+    elif remat == "products":
+        kept += shape.encoder_layers * s * (4 * inner + 2 * d + shape.d_ff)
+        kept += shape.decoder_layers * (t * (6 * inner + 3 * d + shape.d_ff) + s * 2 * inner)
     logits = 3 * t * (OUTCOMES if critic else shape.vocab_size)
-    return Memory(16.0 * parameters(shape, critic) / shards, 4.0 * rows * (kept + widest + logits))
+    return Memory(16.0 * parameters(shape, critic) / shards, rows * (width * (kept + again) + 4.0 * logits))
 
 
 def decode_bytes(shape: ModelShape, rows: int, s: int, t: int) -> float:

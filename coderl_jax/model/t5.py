@@ -21,8 +21,12 @@ from coderl_jax.model.layers import Attention, Dropout, FeedForward, RelativeBia
 
 START_ID = 0  # what the decoder reads before the first token: T5 starts with the pad id
 
-# From this width on a layer's activations are computed again in the backward pass instead of kept (a third more time).
-REMATERIALISE_FROM = 512
+REMATERIALISE: dict[str, Any] = {
+    "layers": None,  # the input of each layer only: the rest is computed again, a third more time
+    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the products with parameters, not those of attention
+}
+"""What is kept of a forward pass for the backward one, by name -> policy of `jax.checkpoint`. "nothing" is computed again where the name
+is not here: all is kept."""
 
 
 class CrossCache(NamedTuple):
@@ -138,6 +142,7 @@ class T5(nnx.Module):
     def __init__(self, shape: ModelShape, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         self.shape = shape
         self.dtype = jnp.dtype(dtype)
+        self.remat: str = "nothing"
         self.embedding = normal(rngs, (shape.vocab_size, shape.d_model), 1.0, ("vocab", "embed"))
         self.encoder_bias = RelativeBias(shape, rngs, bidirectional=True)
         self.encoder_layers = stack_of(EncoderLayer, shape, shape.encoder_layers, rngs)
@@ -242,8 +247,8 @@ class T5(nnx.Module):
             number, own = layer
             return layers.shard_batch(call(nnx.merge(graphdef, own), x, drop.at(number))), None
 
-        if self.shape.d_model >= REMATERIALISE_FROM:
-            body = jax.checkpoint(body, prevent_cse=False)
+        if self.remat in REMATERIALISE:
+            body = jax.checkpoint(body, prevent_cse=False, policy=REMATERIALISE[self.remat])
         count = jax.tree.leaves(params)[0].shape[0]
         return jax.lax.scan(body, layers.shard_batch(x), (jnp.arange(count), params))[0]
 
@@ -251,6 +256,13 @@ class T5(nnx.Module):
         """The layers of a stack one by one."""
         graphdef, params = nnx.split(stack)
         return [nnx.merge(graphdef, jax.tree.map(lambda leaf, i=i: leaf[i], params)) for i in range(count)]
+
+
+def keeping(graphdef: Any, params: Any, remat: str) -> Any:
+    """The graphdef of a `T5` or a `Critic` whose layers keep for the backward pass what `remat` says, see `REMATERIALISE`."""
+    model = nnx.merge(graphdef, params)
+    (model if isinstance(model, T5) else model.body).remat = remat
+    return nnx.split(model)[0]
 
 
 def sequence_logits(

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any, Literal
 
 import jax
+from flax import nnx
 
 from coderl_jax import hosts
 from coderl_jax.config import ModelShape
@@ -12,6 +13,7 @@ from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.model import hf
 from coderl_jax.model.mesh import current_mesh, init_params, make_mesh
+from coderl_jax.model.t5 import keeping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,16 @@ class TextModel:
     params: Any
     tokenizer: Tokenizer
     classes: int | None = None
+
+    def keeping(self, remat: str) -> "TextModel":
+        """The same model, whose layers keep for the backward pass what `remat` says (`model.t5.REMATERIALISE`)."""
+        return dataclasses.replace(self, graphdef=keeping(self.graphdef, self.params, remat))
+
+    @property
+    def remat(self) -> str:
+        """What `keeping` was told."""
+        model = nnx.merge(self.graphdef, self.params)
+        return getattr(model, "body", model).remat
 
     def save(self, folder: pathlib.Path, params: Any) -> None:
         """Write the model with these parameters as a Hugging Face folder: every host must ask, the first one writes."""
