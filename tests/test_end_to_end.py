@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from coderl_jax.files import read_json, read_jsonl
 from coderl_jax.types import Problem, StdinTests
 from sample import critical, evaluate, generate, judge, report, score, solve
 from train import critic, finetune, repair, rl
+from train.loop import Loop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -431,3 +434,23 @@ def test_every_command_has_help(capsys):
             command.main(["--help"])
         assert stop.value.code == 0
         assert "--out" in capsys.readouterr().out or command is solve
+
+
+def test_a_round_whose_updates_are_not_finite_goes_back_to_the_last_checkpoint(work, tmp_path, monkeypatch):
+    real = Loop._update
+
+    def sick(self, *args, **kwargs):
+        row = real(self, *args, **kwargs)
+        if self.progress.round != 3:
+            return row
+        self.state = self.state._replace(params=jax.tree.map(lambda p: p * jnp.nan, self.state.params))
+        return {**row, "skipped": 1.0, "rl_loss": float("nan")}
+
+    monkeypatch.setattr(Loop, "_update", sick)
+    main(rl, rl_flags(work, rounds=5), "--out", tmp_path / "rl")
+    rows = rows_of(tmp_path / "rl" / "metrics.jsonl")
+    assert "most updates were skipped" in rows[4]["event"]
+    assert "rolled back, step size x 0.5" in rows[4]["event"]
+    assert "rl_loss" not in rows[4]
+    assert rows[5]["skipped"] == 0.0
+    assert rows[5]["greedy_pass"] > 0.5
