@@ -257,7 +257,7 @@ def test_offline_rl_learns_from_saved_programs_verdicts_and_scores(work, tmp_pat
         "the critic's own scores"
     )
     assert {row["outcomes"]["passed"] for row in scored[1:]} != {0.0}
-    assert all("sample_and_judge" not in row["seconds"] for row in scored[1:])
+    assert all("sampling" not in row["seconds"] for row in scored[1:])
     with pytest.raises(SystemExit):
         main(rl, flags, "--objective", "grpo", "--out", tmp_path / "never")
     assert capsys.readouterr().err.splitlines()[-1].startswith("--offline: expected none with --objective grpo")

@@ -43,24 +43,25 @@ class Loop:
         from coderl_jax.objectives.table import baseline_of, objective_named
         from coderl_jax.rollout.collect import Best
         from coderl_jax.rollout.sampler import Sampler, requests_for
+        from train.drawing import Drawing
         from train.examples import solution_examples, validator
         from train.replay import Replay
         from train.rounds import difficulty_levels, structure_matcher
         from train.values import Values
 
-        self.config, self.folder, self.actor, self.judge, self.saved = config, folder, actor, judge, saved
+        self.config, self.folder, self.actor, self.saved = config, folder, actor, saved
         self.objective = objective_named(config.objective)
         self.baseline = baseline_of(self.objective, config.baseline)
-        self.sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
+        sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
         self.requests, cut = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1 + config.sampling.num_samples)
-        self.tests, self.difficulties = [p.hidden_tests for p in problems], [p.difficulty for p in problems]
+        self.difficulties = [p.difficulty for p in problems]
         print(f"{len(problems)} problems to practise on" + (f", {cut} prompts cut" if cut else ""), file=sys.stderr)
         self.supervised = None
         if config.supervised and config.terms.ce_weight:
             examples = solution_examples(load_problems(config.supervised), actor.tokenizer, config.lengths)
             self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
             self.supervised.rows = own_rows(config.optimizer.batch_size)
-        self.evaluate = validator(config.validation, self.sampler, judge, config.seed)[0] if config.validation.validation else None
+        self.evaluate = validator(config.validation, sampler, judge, config.seed)[0] if config.validation.validation else None
 
         optimizer = state.make_optimizer(rl_optimizer(config))
         self.schedule = state.learning_rate(rl_optimizer(config))
@@ -83,6 +84,9 @@ class Loop:
         self.levels = difficulty_levels(self.difficulties) if config.curriculum else None
         self.replay = Replay(folder / "replay", config.replay, config.replay_clip) if config.replay else None
         self.progress = Progress()
+        wanted = "behaviour" in self.objective.NEEDS or config.replay > 0
+        logprobs = (lambda params, texts: self._over(self.logprobs, params, texts)) if wanted else None
+        self.drawing = Drawing(config, folder, problems, self.requests, sampler, judge, self._problems_of, logprobs)
 
     def run(self) -> Progress:
         """All rounds, or what is left of them after an interruption."""
@@ -136,23 +140,23 @@ class Loop:
 
         from coderl_jax.rollout import collect
 
-        config, seconds = self.config, {}
-        chosen = self._problems_of(at)
-        requests, tests = [self.requests[i] for i in chosen], [self.tests[i] for i in chosen]
-        temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
-        seed = collect.seed_of(config.seed, at)
+        config, seconds, began = self.config, {}, time.perf_counter()
+        chosen, seed, drawn = self._problems_of(at), collect.seed_of(config.seed, at), None
         if self.saved:
             count = config.sampling.num_samples
             judged = [self.saved.drawn(self.requests[i].problem_id, count, collect.seed_of(seed, i)) for i in chosen]
         else:
-            with _timed(seconds, "sample_and_judge"):
-                judged = collect.sample_and_judge_together(self.sampler, self.state.params, self.judge, requests, tests, seed, temperatures)
-        with _timed(seconds, "credit"):
-            rollout = self._rollout(requests, judged, chosen)
+            step = int(self.state.step)
+            with _timed(seconds, "sampling"):
+                drawn = self.drawing.draw(at, self.state.params, step)
+            with _timed(seconds, "judging"):
+                judged = self.drawing.judged(drawn)
+        with _timed(seconds, "scoring"):
+            rollout = self._rollout([self.requests[i] for i in chosen], judged, chosen, drawn)
             learnt = rollout
             if self.replay:
                 learnt = self.replay.joined(at, rollout, lambda kept: self._over(self.logprobs, self.state.params, kept))
-        with _timed(seconds, "update"):
+        with _timed(seconds, "updating"):
             logged = self._update(learnt, seed, first=(at - 1) * config.updates_per_round * config.passes)
         with _timed(seconds, "drift"):
             logged |= self._drift(rollout)
@@ -160,6 +164,9 @@ class Loop:
             self.values.adapt(logged["kl"])
             logged["reward_kl"] = self.values.beta
         sampled = [rows[1:] for rows in judged]
+        if drawn is not None:
+            logged["staleness"] = step - drawn.step
+        seconds["idle"] = round(time.perf_counter() - began - sum(seconds.values()), 3)
         return {
             **logged,
             "mean_return": float(rollout.advantage.mean()),
@@ -174,7 +181,7 @@ class Loop:
             "seconds": seconds,
         }
 
-    def _rollout(self, requests: list, judged: list, chosen: list[int]) -> Any:
+    def _rollout(self, requests: list, judged: list, chosen: list[int], drawn: Any) -> Any:
         """The round as arrays, with all that the objective and the added terms read."""
         import numpy as np
 
@@ -193,8 +200,8 @@ class Loop:
             parts["ratio_advantage"] = careful(collect.ratio_advantages(judged, self.best_programs, chosen))
         if self.saved:
             parts["critic"] = self.saved.values(judged, rollout.target.shape[1])
-        if "behaviour" in needs or self.replay:
-            parts["behaviour"] = self._over(self.logprobs, self.state.params, rollout)
+        if drawn is not None and drawn.behaviour is not None:
+            parts["behaviour"] = drawn.behaviour
         if "value" in needs or terms.kl_weight:
             parts["reference"] = self._over(self.logprobs, self.actor.params, rollout)
         rollout = dataclasses.replace(rollout, **parts)
@@ -319,6 +326,7 @@ class Loop:
         progress.stopped = progress.rollbacks > guard.max_rollbacks
         scale = self.state.step_scale * guard.step_factor
         self.state = restored._replace(step_scale=scale)
+        self.drawing.forget()
         event = f"{why}: " + (
             f"rolled back, step size x {float(scale):g}" if not progress.stopped else "stopped, the best parameters are kept"
         )
@@ -332,6 +340,7 @@ class Loop:
             "best_programs": vars(self.best_programs),
             "beta": self.values.beta if self.values else None,
         }
+        self.drawing.save(self.progress.round)
         self.checkpoints.save(self.progress.round, self._states(), extra)
         if self.replay:
             self.replay.forget(self.progress.round - self.config.save_every)  # the checkpoint before may still be the last whole one
@@ -354,6 +363,7 @@ class Loop:
                 self.state = states
             if self.supervised:
                 self.supervised.restore(extra["position"])
+            self.drawing.load(self.progress.round)
 
 
 @contextmanager

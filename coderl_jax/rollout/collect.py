@@ -3,13 +3,14 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from coderl_jax import hosts
-from coderl_jax.data.batches import pad_to
+from coderl_jax.data.batches import Batch, pad_to
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.model.mesh import sampling_mesh
 from coderl_jax.objectives.returns import REWARDS
@@ -20,6 +21,8 @@ from coderl_jax.sandbox import Judge
 from coderl_jax.types import Difficulty, Outcome, Program, Rollout, Tests, Verdict
 
 Judged = list[tuple[Program, Verdict]]
+Promised = dict[tuple[int, str], Future[Verdict]]
+"""(position of a request, program) -> its verdict, which the judge is at."""
 
 
 def seed_of(*numbers: int) -> int:
@@ -50,15 +53,54 @@ def sample_and_judge(
     Returns:
       For each request its programs with their verdicts, in order of index.
     """
-    result: list[Judged] = [[] for _ in requests]
-    drawn, running = [], {}
-    for position, programs in sampler.sample(params, requests, seed, temperatures):
-        drawn.append((position, programs))
-        for text in {program.program: None for program in programs}:  # equal texts run once
-            running[position, text] = judge.submit(text, tests[position])
-    for position, programs in drawn:
-        result[position] = [(program, running[position, program.program].result()) for program in programs]
-    return result
+    programs, promised = draw(sampler, params, judge, requests, tests, seed, temperatures)
+    return kept_promises(programs, promised)
+
+
+def draw(
+    sampler: Sampler,
+    params: Any,
+    judge: Judge,
+    requests: Sequence[Request],
+    tests: Sequence[Tests | None],
+    seed: int,
+    temperatures: Sequence[float] | None = None,
+) -> tuple[list[list[Program]], Promised]:
+    """The programs of every request, in order of index, and their verdicts, which the judge is at. Arguments: see `sample_and_judge`."""
+    programs: list[list[Program]] = [[] for _ in requests]
+    promised: Promised = {}
+    for position, drawn in sampler.sample(params, requests, seed, temperatures):
+        programs[position] = drawn
+        submit(judge, position, drawn, tests[position], promised)
+    return programs, promised
+
+
+def submit(judge: Judge, position: int, programs: Sequence[Program], tests: Tests | None, promised: Promised) -> None:
+    """Hand the programs of one request to the judge; equal texts run once."""
+    for text in {program.program: None for program in programs}:
+        promised[position, text] = judge.submit(text, tests)
+
+
+def kept_promises(programs: Sequence[Sequence[Program]], promised: Promised) -> list[Judged]:
+    """The programs with their verdicts, when the judge is done."""
+    return [[(program, promised[position, program.program].result()) for program in rows] for position, rows in enumerate(programs)]
+
+
+def draw_together(
+    sampler: Sampler,
+    params: Any,
+    judge: Judge,
+    requests: Sequence[Request],
+    tests: Sequence[Tests | None],
+    seed: int,
+    temperatures: Sequence[float] | None = None,
+) -> tuple[list[list[Program]], Promised]:
+    """`draw` by all hosts, with parameters that are spread over them: each does a share of the requests on its own devices, at its own
+    pace. All get all programs, and the verdicts of their own share, which their own processes are at.
+    """
+    with sampling_mesh(params) as whole:
+        own, promised = draw(sampler, whole, judge, hosts.share(requests), hosts.share(tests), seed, temperatures)
+    return hosts.together(own, len(requests)), promised
 
 
 def sample_and_judge_together(
@@ -70,12 +112,9 @@ def sample_and_judge_together(
     seed: int,
     temperatures: Sequence[float] | None = None,
 ) -> list[Judged]:
-    """`sample_and_judge` by all hosts, with parameters that are spread over them: each does a share of the requests on its own devices and
-    in its own processes, at its own pace, and gets everything. None waits for more than the others' last programs.
-    """
-    with sampling_mesh(params) as whole:
-        own = sample_and_judge(sampler, whole, judge, hosts.share(requests), hosts.share(tests), seed, temperatures)
-    return hosts.together(own, len(requests))
+    """`sample_and_judge` by all hosts, see `draw_together`. None waits for more than the others' last programs."""
+    programs, promised = draw_together(sampler, params, judge, requests, tests, seed, temperatures)
+    return hosts.together(kept_promises(hosts.share(programs), promised), len(requests))
 
 
 def passing_share(judged: Sequence[Judged]) -> float:
@@ -174,6 +213,14 @@ def ratio_advantages(judged: Sequence[Judged], best: Best, problems: Sequence[in
     return ratio_reward(np.concatenate([np.asarray(rows, np.float32) for rows in shares])) - ratio_reward(np.asarray(over, np.float32))
 
 
+def texts(requests: Sequence[Request], programs: Sequence[Sequence[Program]]) -> Batch:
+    """Prompts and programs as arrays, padded to the longest; `programs` are those of each request."""
+    rows = [(request.prompt, program.tokens) for request, own in zip(requests, programs, strict=True) for program in own]
+    source, source_mask = pad_to([prompt for prompt, _ in rows], padded_length(max(len(prompt) for prompt, _ in rows)))
+    target, target_mask = pad_to([tokens for _, tokens in rows], padded_length(max(len(tokens) for _, tokens in rows)))
+    return Batch(source, source_mask, target, target_mask, np.arange(len(rows), dtype=np.int32))
+
+
 def to_rollout(
     requests: Sequence[Request], judged: Sequence[Judged], advantage: Float[np.ndarray, " b"], tokenizer: Tokenizer, needs: set[str]
 ) -> Rollout:
@@ -186,14 +233,13 @@ def to_rollout(
       tokenizer: the actor's.
       needs: of the objective; `error` and `executed` are read.
     """
-    rows = [(request, program, verdict) for request, rows in zip(requests, judged, strict=True) for program, verdict in rows[1:]]
-    source, source_mask = pad_to([r.prompt for r, *_ in rows], padded_length(max(len(r.prompt) for r, *_ in rows)))
-    target, target_mask = pad_to([p.tokens for _, p, _ in rows], padded_length(max(len(p.tokens) for _, p, _ in rows)))
+    rows = [(program, verdict) for rows in judged for program, verdict in rows[1:]]
+    text = texts(requests, [[program for program, _ in rows[1:]] for rows in judged])
 
     def marked(lines_of: Callable[[Verdict], Container[int] | None]) -> Bool[np.ndarray, "b t"]:
         """True at tokens on these lines; at all of a program's tokens where there are None."""
-        found = target_mask.copy()
-        for row, (_, program, verdict) in enumerate(rows):
+        found = text.target_mask.copy()
+        for row, (program, verdict) in enumerate(rows):
             wanted = lines_of(verdict)
             if wanted is not None:
                 held = [any(line in wanted for line in lines) for lines in tokenizer.lines(program.tokens)]
@@ -201,11 +247,11 @@ def to_rollout(
         return found
 
     return Rollout(
-        source=source,
-        source_mask=source_mask,
-        target=target,
-        target_mask=target_mask,
-        outcome=np.array([verdict.outcome for *_, verdict in rows], np.int32),
+        source=text.source,
+        source_mask=text.source_mask,
+        target=text.target,
+        target_mask=text.target_mask,
+        outcome=np.array([verdict.outcome for _, verdict in rows], np.int32),
         advantage=advantage,
         error=marked(_error_lines) if "error" in needs else None,
         executed=marked(lambda verdict: verdict.executed_lines) if "executed" in needs else None,

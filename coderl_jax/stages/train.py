@@ -236,6 +236,9 @@ class RLConfig:
     """Earlier rounds whose programs are gone through again with each new round's (coderl, coderl-upstream, reinforce, rltf)."""
     replay_clip: float = 1.0
     """Largest weight of a token of theirs: how likely it is now over how likely it was when it was written."""
+    on_policy: bool = False
+    """Draw a round's programs after the update of the round before. Without it they are drawn while the programs of that round are judged
+    and before its update: the judge's time is hidden, the policy that writes is one round behind."""
     passes: int = 1
     """Times a round's programs are gone through; more than one with grpo, ppo or stepcoder, which correct for it."""
     seed: int = 0
