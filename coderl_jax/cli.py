@@ -64,10 +64,9 @@ def _join() -> None:
 
 def keep_compiled_programs() -> None:
     """Let JAX, imported later, keep compiled programs in a folder of the user's, unless the environment says where: a second start
-    of a command then compiles nothing. The oldest go when the folder grows large."""
+    of a command then compiles nothing. Deleting the folder costs nothing but time."""
     folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "coderl_jax" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 1024**3))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
