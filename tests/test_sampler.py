@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from plain_sampling import filtered, plain_program
 
+from bench.sampling import slot_steps
 from coderl_jax.config import Lengths, ModelShape, Sampling
 from coderl_jax.data.tokenizer import train_tokenizer
 from coderl_jax.model.mesh import abstract_params
@@ -156,6 +157,18 @@ def test_many_more_programs_than_slots_are_the_same_programs_and_slots_stay_busy
     assert len(everything) == 160
     assert few.tokens_written - written == sum(len(p.tokens) for p in everything)
     assert (few.tokens_written - written) / (few.slot_steps - steps) > 0.7
+
+
+def test_the_bench_counts_the_slot_steps_that_the_sampler_takes():
+    lengths = np.random.default_rng(0).integers(1, 13, (4, 30)).tolist()
+    forced = [tuple((70,) * (length - 1) + (tokenizer().eos,) for length in each) for each in lengths]
+    requests = [Request(problem_id=str(i), prompt=PROMPTS["a"], prefixes=prefixes) for i, prefixes in enumerate(forced)]
+    own = sampler(rows=16)
+    before = own.slot_steps, own.tokens_written
+    drawn_lengths = [[len(program.tokens) for program in programs] for _, programs in sorted(own.sample(model()[1], requests, 0))]
+    assert drawn_lengths == lengths
+    assert own.tokens_written - before[1] == sum(map(sum, lengths))
+    assert own.slot_steps - before[0] == slot_steps(lengths, 16)[0]
 
 
 def test_a_long_prompt_that_joins_short_ones_changes_nothing():

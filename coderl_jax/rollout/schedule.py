@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 
 from coderl_jax.rollout.decode import NEXT, NOTHING, OWN
 
-ROUNDS = 16  # programs that a slot should write for one prompt: while a row's last ones end, its other slots are idle
+ROUNDS = 32  # programs that a slot should write for one prompt: while a row's last ones end, its other slots are idle
 FEWEST = 4  # slots of a row at least: they share the prompt's keys and values
 NOBODY = -1
 
