@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from coderl_jax.config import ModelShape
 from coderl_jax.model import layers, t5
 from coderl_jax.model.critic import Critic, critic_from_actor, critic_logits
-from coderl_jax.model.decoding import decode_step, empty_cache, ready, source_cache
+from coderl_jax.model.decoding import Quantized, attend, decode_step, empty_cache, quantized, ready, source_cache
 from coderl_jax.model.mesh import abstract_params
 from coderl_jax.model.t5 import T5, sequence_logits, shift_right
 
@@ -90,6 +90,55 @@ def decoded(shape, *, length=15, int8=(False, False), dtype=jnp.float32, seed=2)
 def test_cached_decoding_equals_decoding_at_once_at_every_position(shape, length):
     cached, at_once = decoded(shape, length=length)
     assert np.max(np.abs(cached - at_once)) < 1e-5 * np.max(np.abs(at_once))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3))
+def test_bytes_are_within_half_a_254th_of_the_largest(seed, size):
+    x = (size * np.random.default_rng(seed).normal(size=(5, 7, 6))).astype(np.float32)
+    found = quantized(jnp.asarray(x), (-1,))
+    back = np.asarray(found.values, np.float32) * np.asarray(found.scale)[..., None]
+    assert np.all(np.abs(back - x) <= np.abs(x).max(axis=-1, keepdims=True) / 254 * 1.001)
+    assert np.all(np.asarray(quantized(jnp.zeros((2, 3)), (0,)).values) == 0)
+
+
+@pytest.mark.parametrize("shape", [TIED, UNTIED], ids=["relu_tied", "gated_untied"])
+def test_weights_as_bytes_compute_what_the_numbers_that_they_stand_for_do(shape):
+    graphdef, params = new_model(shape)
+    source, mask, _ = batch(shape)
+
+    @jax.jit
+    def both(params):
+        model = nnx.merge(graphdef, params)
+        small, cross = ready(model, shape.vocab_size, True), source_cache(model, source, mask)
+
+        def number(each):
+            return each.values * each.scale if isinstance(each, Quantized) else each
+
+        plain = jax.tree.map(number, small._replace(output=None), is_leaf=lambda each: isinstance(each, Quantized))
+        plain = plain._replace(output=small.output.values * small.output.scale[:, None])
+        tokens, position = jnp.array([[3, 4], [5, 6], [7, 8]]), jnp.zeros((3, 2), jnp.int32)
+        empty = empty_cache(shape, (3, 2), 4, jnp.float32)
+        return [decode_step(shape, decoder, tokens, position, empty, cross, mask)[0] for decoder in (small, plain)]
+
+    ours, plain = map(np.asarray, both(params))
+    assert np.max(np.abs(ours - plain)) < 1e-5 * np.max(np.abs(plain))
+
+
+def test_a_cache_of_bytes_is_read_as_the_numbers_that_it_stands_for():
+    rng = np.random.default_rng(0)
+    queries, keys, values = (jnp.asarray(rng.normal(size=(3, 2, t, 8)).astype(np.float32)) for t in (4, 9, 9))
+    small = [quantized(each, (-1,)) for each in (keys, values)]
+    plain = [each.values * each.scale[..., None] for each in small]
+    bias = jnp.zeros((3, 2, 4, 9))
+    np.testing.assert_allclose(attend(queries, *small, bias), attend(queries, *plain, bias), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("int8", [(True, False), (False, True), (True, True)], ids=["weights", "cache", "both"])
+def test_bytes_move_logits_by_a_few_hundredths_of_their_spread(int8):
+    cached, at_once = decoded(TIED, int8=int8)
+    error = np.mean(np.abs(cached - at_once)) / np.std(at_once)
+    assert 1e-4 < error < 0.03
 
 
 def test_a_step_writes_the_position_at_hand_only_and_reads_nothing_behind_it():

@@ -220,6 +220,16 @@ def test_first_tokens_are_as_frequent_as_the_filtered_distribution_says(temperat
     assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
 
 
+def test_programs_are_drawn_from_bytes_too():
+    graphdef, params = model()
+    plain = drawn([request(name) for name in PROMPTS])
+    sampling = Sampling(num_samples=4, temperature=1.0, top_p=1.0, rows_per_batch=16, sampling_cache="int8", sampling_weights="int8")
+    small = Sampler(graphdef, SHAPE, tokenizer(), LENGTHS, sampling)
+    programs = [program for _, rows in small.sample(params, [request(name) for name in PROMPTS], 0) for program in rows]
+    first = [program.tokens[0] == plain[program.problem_id, program.index].tokens[0] for program in programs]
+    assert np.mean(first) > 0.7, "the same random numbers, logits a little off"
+
+
 def test_ids_beyond_the_tokenizers_are_never_drawn():
     graphdef, params = model()
     fewer = Sampler(graphdef, SHAPE, train_tokenizer(["print(1)"], 262), LENGTHS, Sampling(num_samples=4, top_p=1.0, rows_per_batch=16))

@@ -238,11 +238,11 @@ def decode_step(
         qkv = product("pnd,dkhc->pnkhc", rms_normed(x, layer.norm, shape.epsilon), layer.qkv)
         keys[i] = _written(keys[i], qkv[:, :, 1], position)
         values[i] = _written(values[i], qkv[:, :, 2], position)
-        mixed = _attend(qkv[:, :, 0][:, :, :, None], keys[i], values[i], bias)[:, :, :, 0]
+        mixed = attend(qkv[:, :, 0][:, :, :, None], keys[i], values[i], bias)[:, :, :, 0]
         x = x + product("pnhc,hcd->pnd", mixed, layer.out)
         # A row's slots stand where positions stand in an attention over a text: they look at the same source.
         queries = product("pnd,dhc->pnhc", rms_normed(x, layer.cross_norm, shape.epsilon), layer.cross_q)
-        mixed = _attend(jnp.moveaxis(queries, 1, 2), cross.keys[i], cross.values[i], source_bias)
+        mixed = attend(jnp.moveaxis(queries, 1, 2), cross.keys[i], cross.values[i], source_bias)
         x = x + product("pnhc,hcd->pnd", jnp.moveaxis(mixed, 2, 1), layer.cross_out)
         x = shard_batch(x + _feed_forward(rms_normed(x, layer.mlp_norm, shape.epsilon), layer))
     hidden = rms_normed(x, decoder.norm, shape.epsilon) * (shape.d_model**-0.5 if shape.tied else 1.0)
@@ -261,7 +261,7 @@ def _written(kept: Vectors, new: Float[Array, "p n h c"], position: Int[Array, "
     return jax.tree.map(lambda a, b: jax.vmap(jax.vmap(put))(a, b, position), kept, fresh)
 
 
-def _attend(
+def attend(
     queries: Float[Array, "*b h t c"], keys: Vectors, values: Vectors, bias: Float[Array, "*#b #h #t s"]
 ) -> Float[Array, "*b h t c"]:
     """softmax(q k^T + bias) v over kept vectors; a scale of bytes is applied to the scores and to the weights."""

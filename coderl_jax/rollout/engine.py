@@ -39,18 +39,30 @@ class Compiled:
 
     def __init__(self, graphdef: Any, shape: ModelShape, vocabulary: int, end_id: int, sampling: Sampling):
         """Nothing is compiled before it is called."""
-        self.shape = shape
-        self.ready = jax.jit(lambda params: ready(nnx.merge(graphdef, params), vocabulary))
-        self.load = jax.jit(functools.partial(load_prompts, graphdef), donate_argnums=1)
+        self._int8 = sampling.sampling_cache == "int8"
+        self._shape = shape
+        self.ready = jax.jit(lambda params: ready(nnx.merge(graphdef, params), vocabulary, sampling.sampling_weights == "int8"))
+        self.load = jax.jit(functools.partial(load_prompts, graphdef, int8=self._int8), donate_argnums=1)
         drawing = {"top_k": sampling.top_k, "top_p": sampling.top_p, "end_id": end_id}
         self.decode = jax.jit(functools.partial(decode_stretch, shape, **drawing), donate_argnums=1)
 
+    def empty(self, rows: tuple[int, ...], length: int, dtype: Any) -> Cache:
+        """See `empty_cache`."""
+        return _empty(self._shape, rows, length, dtype, self._int8)
+
 
 def load_prompts(
-    graphdef: Any, params: Any, cross: Cache, source: Int[Array, "e s"], source_mask: Bool[Array, "e s"], rows: Int[Array, " e"]
+    graphdef: Any,
+    params: Any,
+    cross: Cache,
+    source: Int[Array, "e s"],
+    source_mask: Bool[Array, "e s"],
+    rows: Int[Array, " e"],
+    *,
+    int8: bool = False,
 ) -> Cache:
     """The sources' cache with e prompts encoded into its `rows`; a row number beyond the last drops the prompt."""
-    return placed(cross, source_cache(nnx.merge(graphdef, params), source, source_mask), rows)
+    return placed(cross, source_cache(nnx.merge(graphdef, params), source, source_mask, int8), rows)
 
 
 def decode_stretch(
@@ -83,7 +95,7 @@ def decode_stretch(
     return jax.tree.map(whole, stretch), cache
 
 
-_empty = jax.jit(empty_cache, static_argnums=(0, 1, 2, 3))
+_empty = jax.jit(empty_cache, static_argnums=(0, 1, 2, 3, 4))
 _resized = jax.jit(resized, static_argnums=(1, 2))
 
 
@@ -163,7 +175,7 @@ class Engine:
     def _fitted(self, cache: Cache | None, rows: tuple[int, ...], length: int) -> Cache:
         """A cache of at least this length, empty where there is none. A much longer one is cut; a little longer, it is left."""
         if cache is None:
-            return _empty(self._compiled.shape, rows, length, self._decoder.embedding.dtype)
+            return self._compiled.empty(rows, length, self._decoder.embedding.dtype)
         heads_axis = len(rows)
         now = jax.tree.leaves(cache)[0].shape[heads_axis + 1]
         if now // 2 < length <= now:
