@@ -65,7 +65,7 @@ def cached_logits(graphdef, params, source, mask, read, length, int8=(False, Fal
 
     cache = empty_cache(model.shape, (p, n), length, model.dtype, kept)
     _, logits = jax.lax.scan(step, cache, jnp.arange(t + n - 1))
-    return jnp.stack([logits[i : i + t, :, i] for i in range(n)]).transpose(2, 0, 1, 3)
+    return jnp.stack([logits[i : i + t, :, i] for i in range(n)]).transpose(2, 0, 1, 3)[..., : model.shape.vocab_size]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -90,6 +90,14 @@ def decoded(shape, *, length=15, int8=(False, False), dtype=jnp.float32, seed=2)
 def test_cached_decoding_equals_decoding_at_once_at_every_position(shape, length):
     cached, at_once = decoded(shape, length=length)
     assert np.max(np.abs(cached - at_once)) < 1e-5 * np.max(np.abs(at_once))
+
+
+@pytest.mark.parametrize(("vocabulary", "size"), [(41, 128), (40, 128)])
+def test_ids_that_fill_the_vocabulary_up_cannot_be_drawn(vocabulary, size):
+    graphdef, params = new_model(TIED)
+    decoder = jax.jit(lambda params: ready(nnx.merge(graphdef, params), vocabulary))(params)
+    assert decoder.embedding.shape[0] == size
+    np.testing.assert_array_equal(np.asarray(decoder.penalty) == 0, np.arange(size) < vocabulary)
 
 
 @settings(max_examples=30, deadline=None)
@@ -119,7 +127,8 @@ def test_weights_as_bytes_compute_what_the_numbers_that_they_stand_for_do(shape)
         plain = plain._replace(output=small.output.values * small.output.scale[:, None])
         tokens, position = jnp.array([[3, 4], [5, 6], [7, 8]]), jnp.zeros((3, 2), jnp.int32)
         empty = empty_cache(shape, (3, 2), 4, jnp.float32)
-        return [decode_step(shape, decoder, tokens, position, empty, cross, mask)[0] for decoder in (small, plain)]
+        logits = [decode_step(shape, decoder, tokens, position, empty, cross, mask)[0] for decoder in (small, plain)]
+        return [each[..., : shape.vocab_size] for each in logits]
 
     ours, plain = map(np.asarray, both(params))
     assert np.max(np.abs(ours - plain)) < 1e-5 * np.max(np.abs(plain))

@@ -74,13 +74,14 @@ class LayerWeights(NamedTuple):
 
 
 class Decoder(NamedTuple):
-    """The decoder's weights, ready for steps.
+    """The decoder's weights, ready for steps. Its vocabulary, v, is that of the tokenizer, filled up with ids that are never drawn.
 
     Attributes:
       layers: one a layer.
       norm: the last one, float32 [d].
-      embedding: what is read, [v d] in the type that is computed in; of as many rows as the tokenizer has ids.
+      embedding: what is read, [v d] in the type that is computed in.
       output: what scores the vocabulary, [v d]; None: the embedding.
+      penalty: added to the logits, float32 [v]: minus infinity for ids that fill up, else 0.
       bias: of relative positions, float32 [buckets h].
     """
 
@@ -88,6 +89,7 @@ class Decoder(NamedTuple):
     norm: Array
     embedding: Array
     output: Any
+    penalty: Array
     bias: Array
 
 
@@ -119,13 +121,20 @@ def ready(model: T5, vocabulary: int, int8: bool = False) -> Decoder:
             wo=matrix(mlp.wo[...][i], 0),
         )
 
-    embedding = model.embedding[...][:vocabulary]
-    table = embedding if model.output is None else model.output[...][:vocabulary]
+    # Filled up, the vocabulary can be split among devices, and its sums in blocks (`rollout.filters`) too.
+    unit = 1024 if vocabulary > 8192 else 128
+
+    def filled(x: Array) -> Array:
+        return jnp.pad(x[:vocabulary], ((0, -vocabulary % unit), (0, 0)))
+
+    embedding = filled(model.embedding[...])
+    table = embedding if model.output is None else filled(model.output[...])
     return Decoder(
         layers=tuple(layer(i) for i in range(model.shape.decoder_layers)),
         norm=model.decoder_norm.scale[...],
         embedding=embedding.astype(model.dtype),
         output=matrix(table, 1) if int8 or model.output is not None else None,
+        penalty=jnp.where(jnp.arange(embedding.shape[0]) < vocabulary, 0.0, -jnp.inf),
         bias=model.decoder_bias.table[...],
     )
 
@@ -247,7 +256,8 @@ def decode_step(
         x = shard_batch(x + _feed_forward(rms_normed(x, layer.mlp_norm, shape.epsilon), layer))
     hidden = rms_normed(x, decoder.norm, shape.epsilon) * (shape.d_model**-0.5 if shape.tied else 1.0)
     table = decoder.embedding if decoder.output is None else decoder.output
-    return product("pnd,vd->pnv", hidden, table, jnp.float32), Cache(tuple(keys), tuple(values))
+    logits = product("pnd,vd->pnv", hidden, table, jnp.float32) + decoder.penalty
+    return logits, Cache(tuple(keys), tuple(values))
 
 
 def _written(kept: Vectors, new: Float[Array, "p n h c"], position: Int[Array, "p n"]) -> Vectors:

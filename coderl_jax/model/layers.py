@@ -85,11 +85,6 @@ def shard_heads(x: Shaped[Array, "..."], heads_axis: int) -> Shaped[Array, "..."
     return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES, *(None,) * (heads_axis - 1), heads))
 
 
-def whole(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """x as a whole on every device of the mesh in use, if any: any host can then read it."""
-    return x if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(x, jax.P())
-
-
 def rms_normed(x: Float[Array, "*a d"], scale: Float[Array, " d"], epsilon: float) -> Float[Array, "*a d"]:
     """x / rms(x) * scale over the last axis, in x's type: no mean is subtracted, nothing is added. Computed in float32."""
     wide = x.astype(jnp.float32)

@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Int, UInt
 
 from coderl_jax.config import ModelShape, Sampling
 from coderl_jax.model.decoding import Cache, Decoder, decode_step, empty_cache, placed, ready, resized, source_cache
-from coderl_jax.model.layers import whole
 from coderl_jax.model.mesh import current_mesh, rows_split, spread
 from coderl_jax.rollout.decode import Slots, Stretch, Work, decode, row_keys
 from coderl_jax.rollout.slots import Table
@@ -91,8 +90,7 @@ def decode_stretch(
     seed, (enough, steps, limit) = numbers[0], numbers[1:].astype(jnp.int32)
     keys = row_keys(jax.random.key(seed), problem, sample)
     work = Work(keys, temperature, forced, waiting, enough, steps, limit)
-    stretch, cache = decode(step, cache, slots, work, top_k=top_k, top_p=top_p, end_id=end_id)
-    return jax.tree.map(whole, stretch), cache
+    return decode(step, cache, slots, work, top_k=top_k, top_p=top_p, end_id=end_id)
 
 
 _empty = jax.jit(empty_cache, static_argnums=(0, 1, 2, 3, 4))
