@@ -10,7 +10,6 @@ many updates of cross-entropy from the same start with the same schedule. An int
 
 import dataclasses
 import importlib
-import os
 import pathlib
 import shlex
 import shutil
@@ -97,8 +96,6 @@ def demo(config: DemoConfig) -> None:
 
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    # Stages compile the same programs; the cache spares them the second time.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.parent / ".jax_cache"))
     clock = Clock(out / "timing.json", config.install_seconds)
     if config.start == "shipped":
         copy_model(SHIPPED, out / "warm")

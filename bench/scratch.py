@@ -11,7 +11,6 @@ tests in the statement, so critical sampling runs the very tests that decide, as
 """
 
 import dataclasses
-import os
 import pathlib
 import subprocess
 import sys
@@ -117,7 +116,6 @@ def scratch(config: ScratchConfig) -> None:
     """Run every stage, print the table and where the time went."""
     out, size = pathlib.Path(config.out), SIZES[config.size]
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.parent / ".jax_cache"))
     clock = Clock(out / "timing.json")
     sources = pathlib.Path(config.sources) if config.sources else fetched(out / "sources")
     if not (out / "problems.jsonl").exists():

@@ -6,7 +6,6 @@ The model is new and small: no pretraining. The best checkpoint is chosen by BLE
 """
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -48,7 +47,6 @@ def translation(config: TranslationConfig) -> None:
     """Train, translate, copy, compare."""
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.parent / ".jax_cache"))
     clock = Clock(out / "timing.json")
     train, validation, test = (f"codexglue:{path}#java-cs" for path in (config.train, config.validation, config.test))
     clock.stage(

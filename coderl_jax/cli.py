@@ -6,6 +6,7 @@
 import contextlib
 import io
 import os
+import pathlib
 import re
 import sys
 import traceback
@@ -27,6 +28,7 @@ class Preempted(Exception):  # noqa: N818 - nothing went wrong
 
 def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
     """Parse flags into `config`, call `command`, and turn errors into an exit status."""
+    keep_compiled_programs()
     try:
         settings = parse(config, argv)
         if getattr(settings, "hosts", None) and settings.hosts.distributed:
@@ -58,6 +60,14 @@ def _join() -> None:
         why = str(error).splitlines()[0]
         rule = "a TPU pod, a SLURM or Open MPI job, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         raise UserError(f"--distributed: expected {rule}, got {why}; start the command on every host") from None
+
+
+def keep_compiled_programs() -> None:
+    """Let JAX, imported later, keep compiled programs in a folder of the user's, unless the environment says where: a second start
+    of a command then compiles nothing. Deleting the folder costs nothing but time."""
+    folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "coderl_jax" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:

@@ -147,7 +147,11 @@ class Sampling:
     top_k: int = 0
     """Most likely tokens kept; 0 keeps every token."""
     rows_per_batch: int = 256
-    """Programs decoded together: problems a batch times samples a problem."""
+    """Programs decoded together; when one ends, another begins in its place."""
+    sampling_cache: Literal["compute", "int8"] = "compute"
+    """How keys and values are kept while programs are drawn: as layers compute, or as bytes (half of bfloat16's memory and reading)."""
+    sampling_weights: Literal["compute", "int8"] = "compute"
+    """How the decoder's matrices are kept while programs are drawn: as layers compute, or as bytes."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "num_samples", "rows_per_batch")

@@ -38,14 +38,19 @@ def generate(config: GenerateConfig) -> None:
     requests, cut = requests_for([p.public() for p in problems], model.tokenizer, config.lengths, sampling.num_samples)
     if cut:
         print(f"{cut} of {len(problems)} prompts cut to {config.lengths.max_prompt_tokens} tokens", file=sys.stderr)
-    windows = Windows(output, window_of(sampling), len(problems))
+    size = window_of(sampling)
+    windows = Windows(output, size, len(problems))
+    own = [number for _, start, end in windows.left for number in range(start, end)]
+    missing = {number: end - start for number, start, end in windows.left}
+    rows = {number: {} for number in missing}
     with tqdm(disable=not hosts.is_first(), total=len(problems), initial=windows.done, unit="problem", desc="generate") as bar:
-        for number, start, end in windows.left:
-            rows = {}
-            for position, programs in sampler.sample(model.params, requests[start:end], config.seed):
-                rows[position] = programs
-                bar.update()
-            windows.write(number, (program_to_json(program) for position in sorted(rows) for program in rows[position]))
+        # One call for all windows: while the last programs of one are drawn, the next one's are begun.
+        for position, programs in sampler.sample(model.params, [requests[i] for i in own], config.seed, window=size):
+            number = own[position] // size
+            rows[number][own[position]] = programs
+            bar.update()
+            if len(rows[number]) == missing[number]:
+                windows.write(number, (program_to_json(program) for _, chosen in sorted(rows.pop(number).items()) for program in chosen))
     windows.finish({"problems": len(problems), "programs": len(problems) * sampling.num_samples, "prompts_cut": cut})
 
 

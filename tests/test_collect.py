@@ -28,7 +28,8 @@ from coderl_jax.rollout.collect import (
     to_rollout,
 )
 from coderl_jax.rollout.critical import Tools, add_funnels, critical_sampling, seed_length, stacked
-from coderl_jax.rollout.sampler import Request, Sampler, padded_length
+from coderl_jax.rollout.engine import padded_length
+from coderl_jax.rollout.sampler import Request, Sampler
 from coderl_jax.rollout.scoring import Scorer
 from coderl_jax.sandbox import Judge
 from coderl_jax.types import Outcome, Problem, Program, PublicProblem, Rollout, StdinTests, Verdict

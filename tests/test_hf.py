@@ -14,8 +14,9 @@ from flax import nnx
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError
 from coderl_jax.model import hf
+from coderl_jax.model.decoding import decode_step, empty_cache, ready, source_cache
 from coderl_jax.model.mesh import init_params, make_mesh
-from coderl_jax.model.t5 import empty_cache, sequence_logits
+from coderl_jax.model.t5 import sequence_logits
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 SHAPE = ModelShape(vocab_size=41, d_model=16, d_kv=8, d_ff=20, heads=2, encoder_layers=2, decoder_layers=1)
@@ -28,16 +29,17 @@ logits_of = jax.jit(sequence_logits, static_argnums=0)
 def greedy(graphdef, params, source, mask, count):
     """Ids [b count] by cached decoding, pad after the end token."""
     model = nnx.merge(graphdef, params)
-    cross = model.cross_keys_values(model.encode(source, mask))
+    decoder, cross = ready(model, model.shape.vocab_size), source_cache(model, source, mask)
 
     def step(carry, position):
         token, ended, cache = carry
-        hidden, cache = model.decode_step(token[:, None], position, cache, cross, mask)
-        best = jnp.where(ended, 0, jnp.argmax(model.logits(hidden)[:, 0], axis=-1)).astype(jnp.int32)
+        at = jnp.full((b, 1), position)
+        logits, cache = decode_step(model.shape, decoder, token[:, None], at, cache, cross, mask)
+        best = jnp.where(ended, 0, jnp.argmax(logits[:, 0], axis=-1)).astype(jnp.int32)
         return (best, ended | (best == EOS), cache), best
 
     b = source.shape[0]
-    start = jnp.zeros(b, jnp.int32), jnp.zeros(b, bool), empty_cache(model.shape, b, 1, count, model.dtype)
+    start = jnp.zeros(b, jnp.int32), jnp.zeros(b, bool), empty_cache(model.shape, (b, 1), count, model.dtype)
     return jax.lax.scan(step, start, jnp.arange(count))[1].T
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from coderl_jax.config import ModelShape
 from coderl_jax.model import layers, t5
 from coderl_jax.model.critic import Critic, critic_from_actor, critic_logits
+from coderl_jax.model.decoding import Quantized, attend, decode_step, empty_cache, quantized, ready, source_cache
 from coderl_jax.model.mesh import abstract_params
-from coderl_jax.model.t5 import T5, empty_cache, sequence_logits, shift_right
+from coderl_jax.model.t5 import T5, sequence_logits, shift_right
 
 # Longer sequences than `relative_max_distance`, so that far buckets are used too.
 TIED = ModelShape(
@@ -48,20 +49,23 @@ def batch(shape, b=3, s=17, t=15):
     return jnp.asarray(source), jnp.asarray(mask), jnp.asarray(rng.integers(3, shape.vocab_size, (b, t)).astype(np.int32))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def cached_states(graphdef, params, source, mask, read):
-    """Decoder states [p n t d] of what the rows read, one position at a time."""
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
+def cached_logits(graphdef, params, source, mask, read, length, int8=(False, False)):
+    """Logits [p n t v] of what the slots read, one position at a time, sample i of a row i steps after the first."""
+    weights, kept = int8
     p, n, t = read.shape
     model = nnx.merge(graphdef, params)
-    cross = model.cross_keys_values(model.encode(source, mask))
+    decoder, cross = ready(model, model.shape.vocab_size, weights), source_cache(model, source, mask, kept)
 
     def step(cache, now):
-        state, cache = model.decode_step(now[1], now[0], cache, cross, mask)
-        return cache, state
+        position = jnp.broadcast_to(jnp.clip(now - jnp.arange(n), 0, t - 1), (p, n))
+        tokens = jnp.take_along_axis(read, position[:, :, None], axis=2)[:, :, 0]
+        logits, cache = decode_step(model.shape, decoder, tokens, position, cache, cross, mask)
+        return cache, logits
 
-    cache = empty_cache(model.shape, p, n, t, model.dtype)
-    _, states = jax.lax.scan(step, cache, (jnp.arange(t), jnp.moveaxis(read, 2, 0)))
-    return jnp.moveaxis(states, 0, 2)
+    cache = empty_cache(model.shape, (p, n), length, model.dtype, kept)
+    _, logits = jax.lax.scan(step, cache, jnp.arange(t + n - 1))
+    return jnp.stack([logits[i : i + t, :, i] for i in range(n)]).transpose(2, 0, 1, 3)[..., : model.shape.vocab_size]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -71,32 +75,99 @@ def states_at_once(graphdef, params, source, mask, read):
     return model.decode(read, model.encode(source, mask), mask)
 
 
+def decoded(shape, *, length=15, int8=(False, False), dtype=jnp.float32, seed=2):
+    """(cached, at once): logits [p n t v] of random tokens."""
+    graphdef, params = new_model(shape, dtype=dtype)
+    source, mask, _ = batch(shape)
+    read = jnp.asarray(np.random.default_rng(seed).integers(0, shape.vocab_size, (3, 4, 15)).astype(np.int32))
+    logits = jax.jit(nnx.merge(graphdef, params).logits)
+    at_once = [logits(states_at_once(graphdef, params, source, mask, read[:, sample])) for sample in range(4)]
+    return np.asarray(cached_logits(graphdef, params, source, mask, read, length, int8)), np.stack(at_once, axis=1)
+
+
 @pytest.mark.parametrize("shape", [TIED, UNTIED], ids=["relu_tied", "gated_untied"])
-def test_cached_decoding_equals_decoding_at_once_at_every_position(shape):
+@pytest.mark.parametrize("length", [15, 32])
+def test_cached_decoding_equals_decoding_at_once_at_every_position(shape, length):
+    cached, at_once = decoded(shape, length=length)
+    assert np.max(np.abs(cached - at_once)) < 1e-5 * np.max(np.abs(at_once))
+
+
+@pytest.mark.parametrize(("vocabulary", "size"), [(41, 128), (40, 128)])
+def test_ids_that_fill_the_vocabulary_up_cannot_be_drawn(vocabulary, size):
+    graphdef, params = new_model(TIED)
+    decoder = jax.jit(lambda params: ready(nnx.merge(graphdef, params), vocabulary))(params)
+    assert decoder.embedding.shape[0] == size
+    np.testing.assert_array_equal(np.asarray(decoder.penalty) == 0, np.arange(size) < vocabulary)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3))
+def test_bytes_are_within_half_a_254th_of_the_largest(seed, size):
+    x = (size * np.random.default_rng(seed).normal(size=(5, 7, 6))).astype(np.float32)
+    found = quantized(jnp.asarray(x), (-1,))
+    back = np.asarray(found.values, np.float32) * np.asarray(found.scale)[..., None]
+    assert np.all(np.abs(back - x) <= np.abs(x).max(axis=-1, keepdims=True) / 254 * 1.001)
+    assert np.all(np.asarray(quantized(jnp.zeros((2, 3)), (0,)).values) == 0)
+
+
+@pytest.mark.parametrize("shape", [TIED, UNTIED], ids=["relu_tied", "gated_untied"])
+def test_weights_as_bytes_compute_what_the_numbers_that_they_stand_for_do(shape):
     graphdef, params = new_model(shape)
     source, mask, _ = batch(shape)
-    read = jnp.asarray(np.random.default_rng(2).integers(0, shape.vocab_size, (3, 4, 15)).astype(np.int32))
-    cached = cached_states(graphdef, params, source, mask, read)
-    for sample in range(4):
-        at_once = states_at_once(graphdef, params, source, mask, read[:, sample])
-        np.testing.assert_allclose(cached[:, sample], at_once, atol=2e-5, rtol=2e-5)
-
-
-def test_cached_decoding_writes_only_the_position_at_hand():
-    graphdef, params = new_model(TIED)
-    source, mask, _ = batch(TIED)
 
     @jax.jit
-    def one_step(params):
+    def both(params):
         model = nnx.merge(graphdef, params)
-        cross = model.cross_keys_values(model.encode(source, mask))
-        before = empty_cache(TIED, 3, 2, 9, jnp.float32)
-        return model.decode_step(jnp.ones((3, 2), jnp.int32), jnp.int32(4), before, cross, mask)[1]
+        small, cross = ready(model, shape.vocab_size, True), source_cache(model, source, mask)
 
-    after = one_step(params)
+        def number(each):
+            return each.values * each.scale if isinstance(each, Quantized) else each
+
+        plain = jax.tree.map(number, small._replace(output=None), is_leaf=lambda each: isinstance(each, Quantized))
+        plain = plain._replace(output=small.output.values * small.output.scale[:, None])
+        tokens, position = jnp.array([[3, 4], [5, 6], [7, 8]]), jnp.zeros((3, 2), jnp.int32)
+        empty = empty_cache(shape, (3, 2), 4, jnp.float32)
+        logits = [decode_step(shape, decoder, tokens, position, empty, cross, mask)[0] for decoder in (small, plain)]
+        return [each[..., : shape.vocab_size] for each in logits]
+
+    ours, plain = map(np.asarray, both(params))
+    assert np.max(np.abs(ours - plain)) < 1e-5 * np.max(np.abs(plain))
+
+
+def test_a_cache_of_bytes_is_read_as_the_numbers_that_it_stands_for():
+    rng = np.random.default_rng(0)
+    queries, keys, values = (jnp.asarray(rng.normal(size=(3, 2, t, 8)).astype(np.float32)) for t in (4, 9, 9))
+    small = [quantized(each, (-1,)) for each in (keys, values)]
+    plain = [each.values * each.scale[..., None] for each in small]
+    bias = jnp.zeros((3, 2, 4, 9))
+    np.testing.assert_allclose(attend(queries, *small, bias), attend(queries, *plain, bias), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("int8", [(True, False), (False, True), (True, True)], ids=["weights", "cache", "both"])
+def test_bytes_move_logits_by_a_few_hundredths_of_their_spread(int8):
+    cached, at_once = decoded(TIED, int8=int8)
+    error = np.mean(np.abs(cached - at_once)) / np.std(at_once)
+    assert 1e-4 < error < 0.03
+
+
+def test_a_step_writes_the_position_at_hand_only_and_reads_nothing_behind_it():
+    graphdef, params = new_model(TIED)
+    source, mask, _ = batch(TIED)
+    position = jnp.array([[4, 0], [8, 2], [1, 1]], jnp.int32)
+
+    @jax.jit
+    def one_step(params, before):
+        model = nnx.merge(graphdef, params)
+        decoder, cross = ready(model, TIED.vocab_size), source_cache(model, source, mask)
+        return decode_step(TIED, decoder, jnp.ones((3, 2), jnp.int32), position, before, cross, mask)
+
+    empty = empty_cache(TIED, (3, 2), 9, jnp.float32)
+    behind = (jnp.arange(9) > position[:, :, None])[:, :, None, :, None]
+    logits, after = one_step(params, empty)
     for layer in (*after.keys, *after.values):
-        written = np.any(np.asarray(layer) != 0, axis=(0, 1, 2, 4))
-        assert written.tolist() == [False] * 4 + [True] + [False] * 4
+        np.testing.assert_array_equal(np.any(np.asarray(layer) != 0, axis=(2, 4)), np.arange(9) == position[:, :, None])
+    stale = jax.tree.map(lambda each: jnp.where(behind, 7.0, each), empty)
+    np.testing.assert_array_equal(one_step(params, stale)[0], logits)
 
 
 def test_target_token_changes_only_later_logits():
@@ -132,8 +203,8 @@ def test_samples_of_one_problem_do_not_see_each_other():
     graphdef, params = new_model(TIED)
     source, mask, _ = batch(TIED)
     read = jnp.asarray(np.random.default_rng(3).integers(3, 41, (3, 2, 6)).astype(np.int32))
-    before = cached_states(graphdef, params, source, mask, read)
-    after = cached_states(graphdef, params, source, mask, read.at[:, 1].set(5))
+    before = cached_logits(graphdef, params, source, mask, read, 6)
+    after = cached_logits(graphdef, params, source, mask, read.at[:, 1].set(5), 6)
     np.testing.assert_array_equal(before[:, 0], after[:, 0])
     assert np.any(np.asarray(before[:, 1] != after[:, 1]))
 
@@ -262,10 +333,8 @@ def test_bfloat16_computes_close_to_float32_and_gives_float32_logits():
     exact, rough = logits_of(graphdef, params, source, mask, target), logits_of(low, params, source, mask, target)
     assert rough.dtype == jnp.float32
     assert float(jnp.mean(jnp.abs(exact - rough))) < 0.03 * float(jnp.std(exact))
-    read = jnp.broadcast_to(shift_right(target)[:, None], (3, 2, 15))
-    cached = cached_states(low, params, source, mask, read)[:, 0].astype(jnp.float32)
-    at_once = states_at_once(graphdef, params, source, mask, shift_right(target))
-    assert float(jnp.mean(jnp.abs(cached - at_once))) < 0.03 * float(jnp.std(at_once))
+    cached, at_once = decoded(TIED, dtype=jnp.bfloat16)
+    assert np.mean(np.abs(cached - at_once)) < 0.03 * np.std(at_once)
 
 
 def test_critic_head_reads_scaled_states_of_the_actors_body():

@@ -1,20 +1,23 @@
 """The sampler on a small random model: against the model run plainly, and alone against in company."""
 
 import functools
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from plain_sampling import filtered, plain_program
 
+from bench.sampling import slot_steps
 from coderl_jax.config import Lengths, ModelShape, Sampling
 from coderl_jax.data.tokenizer import train_tokenizer
 from coderl_jax.model.mesh import abstract_params
 from coderl_jax.model.t5 import sequence_logits
 from coderl_jax.objectives.losses import token_logprobs
-from coderl_jax.rollout.filters import filtered_probabilities
-from coderl_jax.rollout.sampler import Request, Sampler
+from coderl_jax.rollout.decode import row_keys
+from coderl_jax.rollout.sampler import Request, Sampler, by_length
 
 SHAPE = ModelShape(vocab_size=264, d_model=16, d_kv=8, d_ff=24, heads=2, encoder_layers=1, decoder_layers=2)
 LENGTHS = Lengths(max_prompt_tokens=40, max_new_tokens=12)
@@ -74,6 +77,10 @@ def uncached_logits(name, tokens):
     return np.asarray(plain_logits(graphdef, params, jnp.asarray([PROMPTS[name]]), jnp.asarray(target)))[0, : len(tokens) + 1]
 
 
+def next_logits(name, tokens):
+    return uncached_logits(name, tokens)[-1]
+
+
 def test_logprobs_are_those_of_the_uncached_model_without_filter_or_temperature():
     programs = drawn([request("a"), request("b"), request("d")], temperature=1.3, top_p=0.9)
     for (name, _), program in programs.items():
@@ -128,6 +135,56 @@ def test_a_prefix_is_forced_and_its_continuation_is_the_models():
     assert program.tokens[3:] == tuple(best[3 : len(program.tokens)])
 
 
+@pytest.mark.parametrize(("temperature", "top_p", "top_k"), [(1.0, 0.9, 0), (0.7, 0.95, 20), (1.0, 1.0, 0)])
+def test_programs_are_those_of_the_plain_loop_over_an_uncached_model(temperature, top_p, top_k):
+    seed = 5
+    programs = drawn([request("a", 3), request("d", 3)], seed=seed, temperature=temperature, top_p=top_p, top_k=top_k)
+    for (name, index), program in programs.items():
+        problem, sample = jnp.array([zlib.crc32(name.encode())], jnp.uint32), jnp.array([[index]], jnp.uint32)
+        key = row_keys(jax.random.key(seed), problem, sample)[0, 0]
+        plain, _ = plain_program(functools.partial(next_logits, name), key, temperature, top_k, top_p, 12, tokenizer().eos)
+        assert program.tokens == plain
+
+
+def test_many_more_programs_than_slots_are_the_same_programs_and_slots_stay_busy():
+    requests = [request(name, 40) for name in PROMPTS]
+    few, many = sampler(rows=16), sampler(rows=160)
+    _, params = model()
+    programs = [{p.index: p for _, rows in each.sample(params, requests[:1], 0) for p in rows} for each in (few, many)]
+    assert {k: p.tokens for k, p in programs[0].items()} == {k: p.tokens for k, p in programs[1].items()}
+    steps, written = few.slot_steps, few.tokens_written
+    everything = [p for _, rows in few.sample(params, requests, 0) for p in rows]
+    assert len(everything) == 160
+    assert few.tokens_written - written == sum(len(p.tokens) for p in everything)
+    assert (few.tokens_written - written) / (few.slot_steps - steps) > 0.7
+
+
+def test_the_bench_counts_the_slot_steps_that_the_sampler_takes():
+    lengths = np.random.default_rng(0).integers(1, 13, (4, 30)).tolist()
+    forced = [tuple((70,) * (length - 1) + (tokenizer().eos,) for length in each) for each in lengths]
+    requests = [Request(problem_id=str(i), prompt=PROMPTS["a"], prefixes=prefixes) for i, prefixes in enumerate(forced)]
+    own = sampler(rows=16)
+    before = own.slot_steps, own.tokens_written
+    drawn_lengths = [[len(program.tokens) for program in programs] for _, programs in sorted(own.sample(model()[1], requests, 0))]
+    assert drawn_lengths == lengths
+    assert own.tokens_written - before[1] == sum(map(sum, lengths))
+    assert own.slot_steps - before[0] == slot_steps(lengths, 16)[0]
+
+
+def test_a_long_prompt_that_joins_short_ones_changes_nothing():
+    long = Request(problem_id="long", prompt=(1, *range(60, 200), 2), prefixes=((),) * 8)
+    alone = drawn([long])
+    company = drawn([request("a", 40), long, request("c", 40)], rows=16)
+    assert {k: p.tokens for k, p in alone.items()} == {k: p.tokens for k, p in company.items() if k[0] == "long"}
+
+
+def test_prompts_go_from_short_to_long_and_back_window_by_window():
+    lengths = [5, 3, 9, 4, 8, 6, 2]
+    requests = [Request(problem_id=str(i), prompt=(7,) * n, prefixes=((),) if n != 9 else ()) for i, n in enumerate(lengths)]
+    assert [lengths[i] for i in by_length(requests, 3)] == [3, 5, 8, 6, 4, 2]
+    assert [lengths[i] for i in by_length(requests, 7)] == [2, 3, 4, 5, 6, 8]
+
+
 def test_programs_end_with_the_end_token_or_at_the_limit():
     programs = drawn([request(name, 16) for name in PROMPTS], rows=64)
     ended = [program for program in programs.values() if program.tokens[-1] == tokenizer().eos]
@@ -152,8 +209,7 @@ def test_first_tokens_are_as_frequent_as_the_filtered_distribution_says(temperat
     settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "rows": count, "new_tokens": 1}
     programs = drawn([request("b", count)], **settings)
     observed = np.bincount([program.tokens[0] for program in programs.values()], minlength=SHAPE.vocab_size)
-    logits = jnp.asarray(uncached_logits("b", ())[0])
-    expected = count * np.asarray(filtered_probabilities(logits, jnp.float32(temperature), top_k, top_p), np.float64)
+    expected = count * filtered(uncached_logits("b", ())[0], temperature, top_k, top_p)
     assert observed[expected == 0].sum() == 0
     common = expected >= 5
     cells = np.append(observed[common], observed[~common].sum()), np.append(expected[common], expected[~common].sum())
@@ -162,6 +218,16 @@ def test_first_tokens_are_as_frequent_as_the_filtered_distribution_says(temperat
     freedom = kept.sum() - 1
     assert freedom >= 3, "a distribution worth testing"
     assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_programs_are_drawn_from_bytes_too():
+    graphdef, params = model()
+    plain = drawn([request(name) for name in PROMPTS])
+    sampling = Sampling(num_samples=4, temperature=1.0, top_p=1.0, rows_per_batch=16, sampling_cache="int8", sampling_weights="int8")
+    small = Sampler(graphdef, SHAPE, tokenizer(), LENGTHS, sampling)
+    programs = [program for _, rows in small.sample(params, [request(name) for name in PROMPTS], 0) for program in rows]
+    first = [program.tokens[0] == plain[program.problem_id, program.index].tokens[0] for program in programs]
+    assert np.mean(first) > 0.7, "the same random numbers, logits a little off"
 
 
 def test_ids_beyond_the_tokenizers_are_never_drawn():

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from coderl_jax.config import ModelShape
 
@@ -76,8 +76,24 @@ def shard_batch(x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
 
 
+def shard_heads(x: Shaped[Array, "..."], heads_axis: int) -> Shaped[Array, "..."]:
+    """x with its first axis, rows of a batch, and its heads spread over the mesh in use, if any; heads that cannot be are whole."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    heads = "tensor" if x.shape[heads_axis] % mesh.shape["tensor"] == 0 else None
+    return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES, *(None,) * (heads_axis - 1), heads))
+
+
+def rms_normed(x: Float[Array, "*a d"], scale: Float[Array, " d"], epsilon: float) -> Float[Array, "*a d"]:
+    """x / rms(x) * scale over the last axis, in x's type: no mean is subtracted, nothing is added. Computed in float32."""
+    wide = x.astype(jnp.float32)
+    rms_inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
+    return (wide * rms_inverse * scale).astype(x.dtype)
+
+
 class RMSNorm(nnx.Module):
-    """x / rms(x) * scale over the last axis, computed in float32: no mean is subtracted, nothing is added."""
+    """`rms_normed` with a learned scale."""
 
     def __init__(self, shape: ModelShape):
         self.scale = nnx.Param(jnp.ones(shape.d_model, jnp.float32), out_sharding=("norm",), eager_sharding=False)
@@ -85,9 +101,7 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*a d"]) -> Float[Array, "*a d"]:
         """The normed x, in x's type."""
-        wide = x.astype(jnp.float32)
-        rms_inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
-        return (wide * rms_inverse * self.scale[...]).astype(x.dtype)
+        return rms_normed(x, self.scale[...], self.epsilon)
 
 
 class FeedForward(nnx.Module):

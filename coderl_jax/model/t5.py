@@ -1,13 +1,12 @@
 """T5 encoder-decoder (CodeT5's shape: ReLU, tied embedding; T5 v1.1's: gated GELU, an output projection of its own).
 
 The life of a batch: source tokens are embedded and encoded; the decoder reads the target shifted right by one and looks
-at the encoder's states; hidden states become logits. When decoding, keys and values are kept: those of the source once
-a problem, shared by its samples, those of the program once a row.
+at the encoder's states; hidden states become logits. `model.decoding` does the same one token at a time, for sampling.
 
 `graphdef, params = nnx.split(model)`: graphdef is static, params is a pytree; the functions at the end take both.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,39 +26,6 @@ REMATERIALISE: dict[str, Any] = {
 }
 """What is kept of a forward pass for the backward one, by name -> policy of `jax.checkpoint`. "nothing" is computed again where the name
 is not here: all is kept."""
-
-
-class CrossCache(NamedTuple):
-    """The decoder's view of the source, computed once a problem. One array a layer.
-
-    Attributes:
-      keys: [p h s c] a layer.
-      values: [p h s c] a layer.
-    """
-
-    keys: tuple[Float[Array, "p h s c"], ...]
-    values: tuple[Float[Array, "p h s c"], ...]
-
-
-class SelfCache(NamedTuple):
-    """The decoder's view of the programs so far.
-
-    One array a layer, and `decode_step` unrolled over layers: a loop then updates each in place. A stacked cache under
-    `jax.lax.scan` is copied at every step (2.5 times as slow, 2 layers on a CPU).
-
-    Attributes:
-      keys: [p n h length c] a layer; zero from the next position on.
-      values: the same.
-    """
-
-    keys: tuple[Float[Array, "p n h length c"], ...]
-    values: tuple[Float[Array, "p n h length c"], ...]
-
-
-def empty_cache(shape: ModelShape, p: int, n: int, length: int, dtype: DTypeLike) -> SelfCache:
-    """A cache for programs of at most `length` tokens, n for each of p problems."""
-    zeros = tuple(jnp.zeros((p, n, shape.heads, length, shape.d_kv), dtype) for _ in range(shape.decoder_layers))
-    return SelfCache(zeros, zeros)
 
 
 def shift_right(target: Int[Array, "b t"]) -> Int[Array, "b t"]:
@@ -113,27 +79,6 @@ class DecoderLayer(nnx.Module):
         queries = self.cross.queries(self.cross_norm(x))
         x = x + drop.at(3)(self.cross.attend(queries, *self.cross.keys_values(memory), source_mask, None, drop.at(2)))
         return x + drop.at(5)(self.mlp(self.mlp_norm(x), drop.at(4)))
-
-    def step(
-        self,
-        x: Float[Array, "p n d"],
-        position: Int[Array, ""],
-        keys: Float[Array, "p n h length c"],
-        values: Float[Array, "p n h length c"],
-        cross: tuple[Float[Array, "p h s c"], Float[Array, "p h s c"]],
-        mask: Bool[Array, " length"],
-        bias: Float[Array, "h 1 length"],
-        source_mask: Bool[Array, "p 1 1 s"],
-    ) -> tuple[Float[Array, "p n d"], Float[Array, "p n h length c"], Float[Array, "p n h length c"]]:
-        """The residual stream of one position after this layer, with its key and value written to the cache."""
-        normed = self.attention_norm(x)[:, :, None, :]
-        key, value = self.attention.keys_values(normed)
-        keys = jax.lax.dynamic_update_slice_in_dim(keys, key, position, axis=3)
-        values = jax.lax.dynamic_update_slice_in_dim(values, value, position, axis=3)
-        x = x + self.attention.attend(self.attention.queries(normed), keys, values, mask[None, None, None, None], bias)[:, :, 0]
-        # A problem's samples stand where positions stand in `__call__`: they look at the same source.
-        x = x + self.cross.attend(self.cross.queries(self.cross_norm(x)), *cross, source_mask)
-        return x + self.mlp(self.mlp_norm(x)), keys, values
 
 
 class T5(nnx.Module):
@@ -207,34 +152,6 @@ class T5(nnx.Module):
         table = self.embedding if self.output is None else self.output
         return jnp.einsum("...d,vd->...v", self.scaled(hidden), table[...].astype(hidden.dtype), preferred_element_type=jnp.float32)
 
-    def cross_keys_values(self, memory: Float[Array, "p s d"]) -> CrossCache:
-        """What the decoder's layers see of the source, once for all samples of a problem."""
-        pairs = [layer.cross.keys_values(memory) for layer in self._each(self.decoder_layers, self.shape.decoder_layers)]
-        return CrossCache(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs))
-
-    def decode_step(
-        self, tokens: Int[Array, "p n"], position: Int[Array, ""], cache: SelfCache, cross: CrossCache, source_mask: Bool[Array, "p s"]
-    ) -> tuple[Float[Array, "p n d"], SelfCache]:
-        """The decoder's state at one position of every row; it equals `decode`'s at that position.
-
-        Args:
-          tokens: what each row read last: the start id at position 0, then the token written at position - 1.
-          position: from 0; positions before it are in the cache.
-          cache: from `empty_cache` or the step before.
-          cross: from `cross_keys_values`.
-          source_mask: False at padding.
-        """
-        at = jnp.arange(cache.keys[0].shape[3])
-        bias = self.decoder_bias(position[None], at)
-        mask = at <= position
-        cross_mask = source_mask[:, None, None, :]
-        x = self._embed(tokens)
-        keys, values = list(cache.keys), list(cache.values)
-        for i, layer in enumerate(self._each(self.decoder_layers, self.shape.decoder_layers)):
-            seen = cross.keys[i], cross.values[i]
-            x, keys[i], values[i] = layer.step(x, position, keys[i], values[i], seen, mask, bias, cross_mask)
-        return self.decoder_norm(x), SelfCache(tuple(keys), tuple(values))
-
     def _embed(self, tokens: Int[Array, "*a"]) -> Float[Array, "*a d"]:
         # Looked up in float32, then cast: the gradient of a bfloat16 lookup is a slow scatter.
         return self.embedding[...][tokens].astype(self.dtype)
@@ -251,11 +168,6 @@ class T5(nnx.Module):
             body = jax.checkpoint(body, prevent_cse=False, policy=REMATERIALISE[self.remat])
         count = jax.tree.leaves(params)[0].shape[0]
         return jax.lax.scan(body, layers.shard_batch(x), (jnp.arange(count), params))[0]
-
-    def _each(self, stack: nnx.Module, count: int) -> list[Any]:
-        """The layers of a stack one by one."""
-        graphdef, params = nnx.split(stack)
-        return [nnx.merge(graphdef, jax.tree.map(lambda leaf, i=i: leaf[i], params)) for i in range(count)]
 
 
 def keeping(graphdef: Any, params: Any, remat: str) -> Any:

@@ -16,7 +16,8 @@ from coderl_jax.model.mesh import sampling_mesh
 from coderl_jax.objectives.returns import REWARDS
 from coderl_jax.objectives.rltf import ratio_reward
 from coderl_jax.objectives.signals import Group
-from coderl_jax.rollout.sampler import Request, Sampler, padded_length
+from coderl_jax.rollout.engine import padded_length
+from coderl_jax.rollout.sampler import Request, Sampler
 from coderl_jax.sandbox import Judge
 from coderl_jax.types import Difficulty, Outcome, Program, Rollout, Tests, Verdict
 

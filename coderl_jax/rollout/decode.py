@@ -1,39 +1,83 @@
-"""The decoding loop. It knows no model: `step` turns the last tokens into logits, so exact tokens can be tested."""
+"""The decoding loop. It knows no model: `step` turns the last tokens into logits, so exact tokens can be tested.
+
+Slots stand in rows, [p, n]; each writes a program of its own, at its own position. The loop runs for a stretch of steps
+and comes back when enough slots have ended that it pays to start waiting programs in them (`rollout.schedule`).
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt
 
 from coderl_jax.objectives.losses import token_logprobs
-from coderl_jax.rollout.filters import draw, filtered_probabilities
+from coderl_jax.rollout.filters import draw
 
-Step = Callable[[Int[Array, "p n"], Int[Array, ""], Any], tuple[Float[Array, "p n v"], Any]]
-"""(last tokens [p, n], position, cache) -> (logits [p, n, v], new cache)."""
+Step = Callable[[Int[Array, "p n"], Int[Array, "p n"], Any], tuple[Float[Array, "p n v"], Any]]
+"""(last tokens [p, n], positions [p, n], cache) -> (logits [p, n, v], new cache)."""
+
+Anything = Array | np.ndarray
+
+OWN, NEXT, NOTHING = 1, 2, 0
+"""What waits for a row's slots: programs of its own prompt; those of another, for which all its slots must have ended; none."""
 
 
-class DecodeState(NamedTuple):
-    """What the loop carries.
+class Slots(NamedTuple):
+    """Where every slot is.
 
     Attributes:
-      position: tokens written so far, int32 scalar.
-      tokens: int32 [p, n, t], pad after the end token.
-      logprobs: log p of each token under the unfiltered model at temperature 1, float32 [p, n, t]; 0 after the end.
-      done: rows whose end token is written, bool [p, n].
-      cache: the model's.
+      last: the token written last, int32 [p, n]; what the decoder reads first, before position 0.
+      position: tokens written so far, int32 [p, n].
+      done: slots that write nothing, bool [p, n].
     """
 
-    position: Int[Array, ""]
-    tokens: Int[Array, "p n t"]
-    logprobs: Float[Array, "p n t"]
+    last: Int[Array, "p n"]
+    position: Int[Array, "p n"]
     done: Bool[Array, "p n"]
-    cache: Any
+
+
+class Work(NamedTuple):
+    """What every slot is to do in a stretch.
+
+    Attributes:
+      keys: one a program; its token at position i is drawn with fold_in(key, i), whatever happened before.
+      temperature: float32 [p, n]; 0 is greedy.
+      forced: the token that each of the next steps must write, int32 [p, n, c]; -1 leaves it free.
+      waiting: `OWN`, `NEXT` or `NOTHING`, int32 [p].
+      enough: slots that could start another program at which to come back, int32.
+      steps: at which to come back at the latest, int32, at most c.
+      limit: tokens at which a program ends, int32.
+    """
+
+    keys: Key[Array, "p n"]
+    temperature: Float[Array, "p n"]
+    forced: Int[Array, "p n c"]
+    waiting: Int[Array, " p"]
+    enough: Int[Array, ""]
+    steps: Int[Array, ""]
+    limit: Int[Array, ""]
+
+
+class Stretch(NamedTuple):
+    """What a stretch wrote.
+
+    Attributes:
+      steps: run, int32.
+      slots: where every slot is now.
+      tokens: int32 [p, n, c]; a slot's first (new - old position) are its own, the rest means nothing.
+      logprobs: log p of each token under the unfiltered model at temperature 1, float32 [p, n, c].
+    """
+
+    steps: Int[Array, ""]
+    slots: Slots
+    tokens: Int[Array, "p n c"]
+    logprobs: Float[Array, "p n c"]
 
 
 def row_keys(seed: Key[Array, ""], problem: UInt[Array, " p"], sample: UInt[Array, "p n"]) -> Key[Array, "p n"]:
-    """One random key a row, from seed, problem and sample index and nothing else.
+    """One random key a program, from seed, problem and sample index and nothing else.
 
     Args:
       seed: the run's key.
@@ -47,61 +91,48 @@ def row_keys(seed: Key[Array, ""], problem: UInt[Array, " p"], sample: UInt[Arra
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(problem, sample)
 
 
-def decode(
-    step: Step,
-    cache: Any,
-    keys: Key[Array, "p n"],
-    temperature: Float[Array, "p n"],
-    prefix: Int[Array, "p n t"],
-    prefix_length: Int[Array, "p n"],
-    *,
-    top_k: int,
-    top_p: float,
-    start_id: int,
-    end_id: int,
-    pad_id: int,
-) -> DecodeState:
-    """Draw a program for every row, token by token, until all rows are done or t tokens are written.
+def free_slots(done: Bool[Anything, "p n"], waiting: Int[Anything, " p"]) -> Any:
+    """How many slots could start a waiting program; of arrays on the host or on the device."""
+    ended = done.sum(axis=1)
+    whole = done.shape[1] * (ended == done.shape[1])
+    return (ended * (waiting == OWN) + whole * (waiting == NEXT)).sum()
+
+
+def decode(step: Step, cache: Any, slots: Slots, work: Work, *, top_k: int, top_p: float, end_id: int) -> tuple[Stretch, Any]:
+    """Write token by token in every slot that is not done, until enough of them are or the steps are up.
 
     Args:
       step: the model, see `Step`.
-      cache: its state before the first token.
-      keys: one a row; the token at position i uses fold_in(key, i), whatever happened before.
-      temperature: one a row, float32 [p, n]; 0 is greedy.
-      prefix: tokens forced at the start of each row, int32 [p, n, t].
-      prefix_length: how many of them, int32 [p, n]; 0 for none.
-      top_k: see `filtered_probabilities`.
-      top_p: see `filtered_probabilities`.
-      start_id: what the decoder reads before the first token.
-      end_id: ends a row; it is written and counted.
-      pad_id: written after the end.
+      cache: its state before the stretch.
+      slots: where they are.
+      work: what they do.
+      top_k: see `draw`.
+      top_p: see `draw`.
+      end_id: ends a program; it is written and counted.
+
+    Returns:
+      What was written, and the cache after it.
     """
-    problems, samples, length = prefix.shape
 
-    def unfinished(state: DecodeState) -> Bool[Array, ""]:
-        return (state.position < length) & ~jnp.all(state.done)
+    def unfinished(state: tuple[Stretch, Any]) -> Bool[Array, ""]:
+        done = state[0].slots.done
+        return (state[0].steps < work.steps) & ~jnp.all(done) & (free_slots(done, work.waiting) < work.enough)
 
-    def write_one(state: DecodeState) -> DecodeState:
-        at = state.position
-        before = jnp.where(at == 0, start_id, state.tokens[:, :, jnp.maximum(at - 1, 0)])
-        logits, cache = step(before, at, state.cache)
-        uniform = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, at))))(keys)
-        token = draw(filtered_probabilities(logits, temperature, top_k, top_p), uniform)
-        token = jnp.where(at < prefix_length, prefix[:, :, at], token)
-        logprob = token_logprobs(logits, token)
-        return DecodeState(
-            position=at + 1,
-            tokens=state.tokens.at[:, :, at].set(jnp.where(state.done, pad_id, token)),
-            logprobs=state.logprobs.at[:, :, at].set(jnp.where(state.done, 0.0, logprob)),
-            done=state.done | (token == end_id),
-            cache=cache,
+    def write_one(state: tuple[Stretch, Any]) -> tuple[Stretch, Any]:
+        (at, (last, position, done), tokens, logprobs), cache = state
+        logits, cache = step(last, position, cache)
+        keys = jax.vmap(jax.vmap(jax.random.fold_in))(work.keys, position)
+        token = draw(logits, jnp.where(done, 0.0, work.temperature), keys, top_k, top_p)
+        forced = jax.lax.dynamic_index_in_dim(work.forced, at, axis=2, keepdims=False)
+        token = jnp.where(forced >= 0, forced, token)
+        after = Slots(
+            last=jnp.where(done, last, token),
+            position=jnp.where(done, position, position + 1),
+            done=done | (token == end_id) | (position + 1 >= work.limit),
         )
+        write = jax.lax.dynamic_update_index_in_dim
+        written = write(tokens, token, at, axis=2), write(logprobs, token_logprobs(logits, token), at, axis=2)
+        return Stretch(at + 1, after, *written), cache
 
-    first = DecodeState(
-        position=jnp.zeros((), jnp.int32),
-        tokens=jnp.full((problems, samples, length), pad_id, jnp.int32),
-        logprobs=jnp.zeros((problems, samples, length), jnp.float32),
-        done=jnp.zeros((problems, samples), bool),
-        cache=cache,
-    )
-    return jax.lax.while_loop(unfinished, write_one, first)
+    nothing = jnp.zeros(work.forced.shape, jnp.int32), jnp.zeros(work.forced.shape, jnp.float32)
+    return jax.lax.while_loop(unfinished, write_one, (Stretch(jnp.int32(0), slots, *nothing), cache))

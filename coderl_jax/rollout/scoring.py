@@ -12,8 +12,8 @@ from coderl_jax.config import Lengths
 from coderl_jax.data.batches import pad_to, upstream_padding
 from coderl_jax.model.critic import critic_logits
 from coderl_jax.model.mesh import fetch, spread
+from coderl_jax.rollout.engine import padded_length
 from coderl_jax.rollout.models import TextModel
-from coderl_jax.rollout.sampler import padded_length
 
 
 class Scorer:

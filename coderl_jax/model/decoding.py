@@ -1,0 +1,294 @@
+"""The decoder, one token at a time: weights made ready once, keys and values kept.
+
+The life of a step: every slot reads the token it wrote last, at a position of its own; its keys and values join those kept;
+the residual stream becomes logits. Slots stand in rows, [p, n]: the n slots of a row read the same source, whose keys and
+values are kept once. A cache is as long as its longest program needs (`resized`), so no step reads what nobody wrote.
+
+`T5.decode` does the same for all positions at once; tests hold the two equal.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Int8
+from numpy.typing import DTypeLike
+
+from coderl_jax.config import ModelShape
+from coderl_jax.model.layers import NEGATIVE, relative_bucket, rms_normed, shard_batch, shard_heads
+from coderl_jax.model.t5 import T5
+
+
+class Quantized(NamedTuple):
+    """Numbers as bytes: `values * scale` is within half of `scale` of what they stand for, and `scale` is 1/127 of the largest.
+
+    Attributes:
+      values: in [-127, 127].
+      scale: one for each output of a matrix product (weights), or for each key or value vector (caches).
+    """
+
+    values: Int8[Array, "*a"]
+    scale: Float[Array, "*b"]
+
+
+def quantized(x: Float[Array, "*a"], axes: tuple[int, ...]) -> Quantized:
+    """x as bytes, with one scale for all entries along `axes`."""
+    wide = x.astype(jnp.float32)
+    scale = jnp.maximum(jnp.max(jnp.abs(wide), axis=axes, keepdims=True), 1e-30) / 127
+    return Quantized(jnp.round(wide / scale).astype(jnp.int8), jnp.squeeze(scale, axes))
+
+
+def product(equation: str, x: Float[Array, "*x"], weight: Any, out: DTypeLike | None = None) -> Float[Array, "*y"]:
+    """einsum(equation, x, weight), where the weight's own axes stand last in the result; `out` is its type, x's by default."""
+    values = weight.values if isinstance(weight, Quantized) else weight
+    y = jnp.einsum(equation, x, values.astype(x.dtype), preferred_element_type=jnp.float32)
+    return (y * weight.scale if isinstance(weight, Quantized) else y).astype(out or x.dtype)
+
+
+class LayerWeights(NamedTuple):
+    """One decoder layer's. Matrices are arrays of the type computed in, or `Quantized`; norms are float32 [d].
+
+    Attributes:
+      norm: before self-attention.
+      qkv: queries, keys and values in one, [d 3 h c].
+      out: of self-attention, [h c d].
+      cross_norm: before attention to the source.
+      cross_q: [d h c].
+      cross_out: [h c d].
+      mlp_norm: before the feed-forward.
+      wi: [d f].
+      gate: [d f] where the shape is gated.
+      wo: [f d].
+    """
+
+    norm: Array
+    qkv: Any
+    out: Any
+    cross_norm: Array
+    cross_q: Any
+    cross_out: Any
+    mlp_norm: Array
+    wi: Any
+    gate: Any
+    wo: Any
+
+
+class Decoder(NamedTuple):
+    """The decoder's weights, ready for steps. Its vocabulary, v, is that of the tokenizer, filled up with ids that are never drawn.
+
+    Attributes:
+      layers: one a layer.
+      norm: the last one, float32 [d].
+      embedding: what is read, [v d] in the type that is computed in.
+      output: what scores the vocabulary, [v d]; None: the embedding.
+      penalty: added to the logits, float32 [v]: minus infinity for ids that fill up, else 0.
+      bias: of relative positions, float32 [buckets h].
+    """
+
+    layers: tuple[LayerWeights, ...]
+    norm: Array
+    embedding: Array
+    output: Any
+    penalty: Array
+    bias: Array
+
+
+def ready(model: T5, vocabulary: int, int8: bool = False) -> Decoder:
+    """The weights of a model's decoder, layer by layer, in the type that it computes in.
+
+    Args:
+      model: float32.
+      vocabulary: ids that may be drawn; an embedding may have more rows.
+      int8: matrices as bytes: a quarter of float32, an error of at most 1/254 of each output's largest weight.
+    """
+
+    def matrix(x: Array, *summed: int) -> Any:
+        return quantized(x, summed) if int8 else x.astype(model.dtype)
+
+    def layer(i: int) -> LayerWeights:
+        stack = model.decoder_layers
+        own, cross, mlp = stack.attention, stack.cross, stack.mlp
+        return LayerWeights(
+            norm=stack.attention_norm.scale[...][i],
+            qkv=matrix(jnp.stack([own.q[...][i], own.k[...][i], own.v[...][i]], axis=1), 0),
+            out=matrix(own.o[...][i], 0, 1),
+            cross_norm=stack.cross_norm.scale[...][i],
+            cross_q=matrix(cross.q[...][i], 0),
+            cross_out=matrix(cross.o[...][i], 0, 1),
+            mlp_norm=stack.mlp_norm.scale[...][i],
+            wi=matrix(mlp.wi[...][i], 0),
+            gate=None if mlp.gate is None else matrix(mlp.gate[...][i], 0),
+            wo=matrix(mlp.wo[...][i], 0),
+        )
+
+    # Filled up, the vocabulary can be split among devices, and its sums in blocks (`rollout.filters`) too.
+    unit = 1024 if vocabulary > 8192 else 128
+
+    def filled(x: Array) -> Array:
+        return jnp.pad(x[:vocabulary], ((0, -vocabulary % unit), (0, 0)))
+
+    embedding = filled(model.embedding[...])
+    table = embedding if model.output is None else filled(model.output[...])
+    return Decoder(
+        layers=tuple(layer(i) for i in range(model.shape.decoder_layers)),
+        norm=model.decoder_norm.scale[...],
+        embedding=embedding.astype(model.dtype),
+        output=matrix(table, 1) if int8 or model.output is not None else None,
+        penalty=jnp.where(jnp.arange(embedding.shape[0]) < vocabulary, 0.0, -jnp.inf),
+        bias=model.decoder_bias.table[...],
+    )
+
+
+Vectors = Any
+"""Keys or values of one layer: a float array [... h length c], or `Quantized` with a scale for each vector, [... h length]."""
+
+
+class Cache(NamedTuple):
+    """Keys and values, one array a layer: a loop then updates each in place. A stacked cache under `jax.lax.scan` is copied
+    at every step (2.5 times as slow, 2 layers on a CPU).
+
+    Attributes:
+      keys: [p n h length c] of programs, [p h s c] of sources.
+      values: the same.
+    """
+
+    keys: tuple[Vectors, ...]
+    values: tuple[Vectors, ...]
+
+
+def empty_cache(shape: ModelShape, rows: tuple[int, ...], length: int, dtype: DTypeLike, int8: bool = False) -> Cache:
+    """A cache of zeros: `rows` is (p, n) for programs of at most `length` tokens, (p,) for sources."""
+
+    def zeros() -> Vectors:
+        vectors = jnp.zeros((*rows, shape.heads, length, shape.d_kv), jnp.int8 if int8 else dtype)
+        vectors = shard_heads(vectors, len(rows))
+        return Quantized(vectors, shard_heads(jnp.zeros(vectors.shape[:-1], jnp.float32), len(rows))) if int8 else vectors
+
+    return Cache(*(tuple(zeros() for _ in range(shape.decoder_layers)) for _ in range(2)))
+
+
+def resized(array: Array, heads_axis: int, length: int) -> Array:
+    """An array of a cache with its length, the axis after the heads, cut or filled up with zeros."""
+    axis, now = heads_axis + 1, array.shape[heads_axis + 1]
+    if length <= now:
+        return shard_heads(jax.lax.slice_in_dim(array, 0, length, axis=axis), heads_axis)
+    widths = [(0, length - now if i == axis else 0) for i in range(array.ndim)]
+    return shard_heads(jnp.pad(array, widths), heads_axis)
+
+
+def source_cache(model: T5, source: Int[Array, "p s"], source_mask: Bool[Array, "p s"], int8: bool = False) -> Cache:
+    """What the decoder's layers see of each source: keys and values, [p h s c] a layer."""
+    memory = model.encode(source, source_mask)
+    stack = model.decoder_layers.cross
+
+    def seen(weights: Array) -> tuple[Vectors, ...]:
+        vectors = [jnp.einsum("psd,dhc->phsc", memory, weights[i].astype(memory.dtype)) for i in range(weights.shape[0])]
+        return tuple(quantized(each, (-1,)) if int8 else each for each in vectors)
+
+    return Cache(seen(stack.k[...]), seen(stack.v[...]))
+
+
+def placed(cache: Cache, new: Cache, rows: Int[Array, " e"]) -> Cache:
+    """The sources' cache with the first rows of `new` in `rows`; a row number beyond the last is nowhere.
+
+    `new` may be narrower than the cache: what then stands behind it is of no source, and masked.
+    """
+
+    def put(kept: Array, fresh: Array) -> Array:
+        fresh = resized(fresh, 1, kept.shape[2]).astype(kept.dtype)
+        return shard_heads(kept.at[rows].set(fresh, mode="drop"), 1)
+
+    return jax.tree.map(put, cache, new)
+
+
+def distance_bias(shape: ModelShape, table: Float[Array, "buckets h"], length: int) -> Float[Array, "h k"]:
+    """The relative bias by distance, laid out so that a slot's is one slice of it: k = 2 length - 1.
+
+    A slot at position i finds the bias of position j at length - 1 - i + j: that of distance i - j, and for j beyond i a
+    number that stands for minus infinity.
+    """
+    back = -jnp.arange(length - 1, -1, -1, dtype=jnp.int32)
+    limits = {"buckets": shape.relative_buckets, "max_distance": shape.relative_max_distance}
+    seen = table.astype(jnp.float32)[relative_bucket(back, bidirectional=False, **limits)].T
+    return jnp.concatenate([seen, jnp.full((shape.heads, length - 1), NEGATIVE)], axis=1)
+
+
+def decode_step(
+    shape: ModelShape,
+    decoder: Decoder,
+    tokens: Int[Array, "p n"],
+    position: Int[Array, "p n"],
+    cache: Cache,
+    cross: Cache,
+    source_mask: Bool[Array, "p s"],
+) -> tuple[Float[Array, "p n v"], Cache]:
+    """Logits of the next token of every slot, float32, and the cache with this position's keys and values.
+
+    Args:
+      shape: the model's.
+      decoder: from `ready`.
+      tokens: what each slot wrote last; the start id at position 0.
+      position: of the token to be written, below the cache's length; positions before it are in the cache.
+      cache: from `empty_cache` or the step before; what stands in it from `position` on is not read.
+      cross: from `source_cache`.
+      source_mask: False at padding.
+    """
+    length = jax.tree.leaves(cache.keys[0])[0].shape[3]
+    line = distance_bias(shape, decoder.bias, length)
+
+    def window(at: Int[Array, ""]) -> Float[Array, "h length"]:
+        return jax.lax.dynamic_slice_in_dim(line, length - 1 - at, length, axis=1)
+
+    bias = jax.vmap(jax.vmap(window))(position)[:, :, :, None]  # [p n h 1 length]
+    source_bias = jnp.where(source_mask, 0.0, NEGATIVE)[:, None, None]  # [p 1 1 s]
+    x = decoder.embedding[tokens]
+    keys, values = list(cache.keys), list(cache.values)
+    for i, layer in enumerate(decoder.layers):
+        qkv = product("pnd,dkhc->pnkhc", rms_normed(x, layer.norm, shape.epsilon), layer.qkv)
+        keys[i] = _written(keys[i], qkv[:, :, 1], position)
+        values[i] = _written(values[i], qkv[:, :, 2], position)
+        mixed = attend(qkv[:, :, 0][:, :, :, None], keys[i], values[i], bias)[:, :, :, 0]
+        x = x + product("pnhc,hcd->pnd", mixed, layer.out)
+        # A row's slots stand where positions stand in an attention over a text: they look at the same source.
+        queries = product("pnd,dhc->pnhc", rms_normed(x, layer.cross_norm, shape.epsilon), layer.cross_q)
+        mixed = attend(jnp.moveaxis(queries, 1, 2), cross.keys[i], cross.values[i], source_bias)
+        x = x + product("pnhc,hcd->pnd", jnp.moveaxis(mixed, 2, 1), layer.cross_out)
+        x = shard_batch(x + _feed_forward(rms_normed(x, layer.mlp_norm, shape.epsilon), layer))
+    hidden = rms_normed(x, decoder.norm, shape.epsilon) * (shape.d_model**-0.5 if shape.tied else 1.0)
+    table = decoder.embedding if decoder.output is None else decoder.output
+    logits = product("pnd,vd->pnv", hidden, table, jnp.float32) + decoder.penalty
+    return logits, Cache(tuple(keys), tuple(values))
+
+
+def _written(kept: Vectors, new: Float[Array, "p n h c"], position: Int[Array, "p n"]) -> Vectors:
+    """One layer's keys or values with a new vector of every slot at its position."""
+
+    def put(slot: Array, fresh: Array, at: Int[Array, ""]) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(slot, fresh[:, None], at, axis=1)
+
+    fresh = quantized(new, (-1,)) if isinstance(kept, Quantized) else new.astype(kept.dtype)
+    # Mapped over slots, not indexed by them: the compiler then knows that a device writes to slots of its own only.
+    return jax.tree.map(lambda a, b: jax.vmap(jax.vmap(put))(a, b, position), kept, fresh)
+
+
+def attend(
+    queries: Float[Array, "*b h t c"], keys: Vectors, values: Vectors, bias: Float[Array, "*#b #h #t s"]
+) -> Float[Array, "*b h t c"]:
+    """softmax(q k^T + bias) v over kept vectors; a scale of bytes is applied to the scores and to the weights."""
+    dtype = queries.dtype
+    scores = product("...htc,...hsc->...hts", queries, _bytes(keys), jnp.float32)
+    weights = jax.nn.softmax((scores if keys is _bytes(keys) else scores * keys.scale[..., None, :]) + bias, axis=-1)
+    weights = weights if values is _bytes(values) else weights * values.scale[..., None, :]
+    return product("...hts,...hsc->...htc", weights.astype(dtype), _bytes(values))
+
+
+def _bytes(vectors: Vectors) -> Array:
+    return vectors.values if isinstance(vectors, Quantized) else vectors
+
+
+def _feed_forward(x: Float[Array, "p n d"], layer: LayerWeights) -> Float[Array, "p n d"]:
+    inner = product("pnd,df->pnf", x, layer.wi)
+    if layer.gate is None:
+        return product("pnf,fd->pnd", jax.nn.relu(inner), layer.wo)
+    gate = jax.nn.gelu(product("pnd,df->pnf", x, layer.gate), approximate=True)
+    return product("pnf,fd->pnd", gate * inner, layer.wo)
