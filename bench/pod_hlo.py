@@ -7,7 +7,8 @@ Nothing here imports JAX.
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -275,20 +276,49 @@ def traffic(module: Computations) -> float:
 
     A slice or an update in place counts as what it touches, and a fusion that only hands an array on counts nothing for it.
     """
-    total = 0.0
+    return sum(times * _traffic_of(module, row, module[where]) for row, where, times in executed(module))
+
+
+def cycles(module: Computations) -> float:
+    """Clock cycles that the compiler expects of all fusions; it leaves out collectives and waiting for them."""
+    return sum(times * _cycles_of(row) for row, _, times in executed(module))
+
+
+def part_with(module: Computations, wanted: Sequence[tuple[int, ...]]) -> tuple[float, float]:
+    """(bytes, cycles) of those instructions that read or write an array which has all lengths of one of `wanted`."""
+
+    def touches(row: Instruction, around: dict[str, Instruction]) -> bool:
+        shapes = [row.shape, *(around[name].shape for name in row.operands if name in around)]
+        found = [Counter(lengths) for shape in shapes for _, lengths, _ in arrays(shape)]
+        return any(Counter(lengths) <= there for lengths in wanted for there in found)
+
+    moved = taken = 0.0
     for row, where, times in executed(module):
-        if row.opcode in _NO_TRAFFIC or row.opcode.endswith("-done"):
-            continue
-        here = module[where]
-        if row.opcode == "fusion":
-            total += times * _fusion_traffic(module, row, here)
-        else:
-            read = [] if row.opcode == "dynamic-update-slice" else row.operands
-            shapes = [here[name].shape for name in read if name in here]
-            if row.opcode in _SLICES:
-                shapes = [row.shape]
-            total += times * (sum(_main_bytes(shape) for shape in shapes) + _written(row, here))
-    return total
+        # A tuple, such as what a loop carries, names everything and touches nothing.
+        if row.opcode not in _NO_TRAFFIC and touches(row, module[where]):
+            moved += times * _traffic_of(module, row, module[where])
+            taken += times * _cycles_of(row)
+    return moved, taken
+
+
+def _cycles_of(row: Instruction) -> int:
+    found = re.search(r'"estimated_cycles":"(\d+)"', row.rest)
+    return int(found[1]) if found else 0
+
+
+def _traffic_of(module: Computations, row: Instruction, here: dict[str, Instruction]) -> float:
+    if row.opcode in _NO_TRAFFIC or row.opcode.endswith("-done"):
+        return 0.0
+    if row.opcode == "fusion":
+        return _fusion_traffic(module, row, here)
+    if row.opcode in ("copy-start", "slice-start"):  # most fetch what comes next into faster memory
+        first, second = arrays(row.shape)[:2]
+        made, taken = (first, second) if row.opcode == "copy-start" else (second, first)
+        return size_of(*made[:2]) * (made[2] + taken[2])
+    shapes = [] if row.opcode == "dynamic-update-slice" else [here[name].shape for name in row.operands if name in here]
+    if row.opcode in _SLICES:
+        shapes = [row.shape]
+    return sum(map(_main_bytes, shapes)) + _written(row, here)
 
 
 def _main_bytes(shape: str) -> float:
@@ -352,12 +382,3 @@ def _made(module: Computations, computation: dict[str, Instruction], leaf: Instr
         case "parameter" | "custom-call" | "get-tuple-element":
             return 0.0
     return 0.0 if leaf.opcode in KINDS else whole
-
-
-def cycles(module: Computations) -> float:
-    """Clock cycles that the compiler expects of all fusions; it leaves out collectives and waiting for them."""
-    total = 0
-    for row, _, times in executed(module):
-        found = re.search(r'"estimated_cycles":"(\d+)"', row.rest)
-        total += times * int(found[1]) if found else 0
-    return float(total)

@@ -81,6 +81,15 @@ class Work:
         keys = self.shape.decoder_layers * 4 * s * self.shape.d_model * self.shape.heads * self.shape.d_kv
         return self.rows * (layers - encoder - keys + projection + (encoder + keys) / self.samples)
 
+    def watched(self) -> dict[str, list[tuple[int, ...]]]:
+        """Lengths by which arrays are told whose part of the bytes and cycles is printed, by name."""
+        s, t, heads, width = self.lengths.max_prompt_tokens, self.lengths.max_new_tokens, self.shape.heads, self.shape.d_kv
+        heads //= self.mesh.tensor
+        vocabulary = [(self.shape.vocab_size // self.mesh.tensor,)]
+        if self.program == "sample":
+            return {"keys and values": [(heads, s, width), (heads, t, width)], "vocabulary": vocabulary}
+        return {"attention's scores": [(heads, s, s), (heads, t, t), (heads, t, s)], "vocabulary": vocabulary}
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.pod_collectives import Chip as Place
 from bench.pod_collectives import Collective, collectives, seconds, volume
-from bench.pod_hlo import cycles, flops, parse, traffic, uncounted_loops
+from bench.pod_hlo import cycles, flops, parse, part_with, traffic, uncounted_loops
 from coderl_jax.model.cost import DEVICES
 
 
@@ -64,6 +64,7 @@ class Step:
       sent: bytes to other chips, by kind of collective.
       hidden: seconds of collectives during which computation goes on.
       open: seconds of the others.
+      parts: (bytes, cycles) of the instructions that touch arrays of a kind, by its name.
       uncounted: loops whose trips are not known; they are counted once.
     """
 
@@ -73,16 +74,24 @@ class Step:
     sent: dict[str, float]
     hidden: float
     open: float
+    parts: dict[str, tuple[float, float]]
     uncounted: tuple[str, ...]
 
     @classmethod
-    def of(cls, texts: Sequence[str], places: Sequence[Place], chip: Rates) -> "Step":
-        """What the programs of these texts do, one after another, on chips at these places of a topology."""
+    def of(cls, texts: Sequence[str], places: Sequence[Place], chip: Rates, watched: dict[str, list[tuple[int, ...]]]) -> "Step":
+        """What the programs of these texts do, one after another, on chips at these places of a topology.
+
+        `watched` are lengths by which `pod_hlo.part_with` tells the arrays of a kind.
+        """
         modules = [parse(text) for text in texts]
         found = [row for module in modules for row in collectives(module)]
 
         def taken(rows: Sequence[Collective]) -> float:
             return sum(seconds(row, places, chip.closed_from, chip.link) for row in rows)
+
+        def part(wanted: list[tuple[int, ...]]) -> tuple[float, float]:
+            moved, taken = zip(*(part_with(module, wanted) for module in modules), strict=True)
+            return sum(moved), sum(taken)
 
         return cls(
             sum(map(flops, modules)),
@@ -91,6 +100,10 @@ class Step:
             volume(found),
             taken([row for row in found if row.hidden]),
             taken([row for row in found if not row.hidden]),
+            {
+                name: tuple(map(sum, zip(*(part_with(module, wanted) for module in modules), strict=True)))
+                for name, wanted in watched.items()
+            },
             tuple(name for module in modules for name in uncounted_loops(module)),
         )
 
@@ -115,5 +128,6 @@ def estimate(step: Step, useful: float, chip: Rates) -> dict[str, Any]:
         "utilisation": useful / (chip.peak * bound),
         "expected_utilisation": useful / (chip.peak * expected),
         "limit": max(parts, key=parts.get),
+        "parts": {name: {"bytes": a / max(step.traffic, 1), "cycles": b / max(step.cycles, 1)} for name, (a, b) in step.parts.items()},
         "uncounted_loops": list(step.uncounted),
     }

@@ -28,6 +28,7 @@ def row_text(row: Row) -> str:
     sizes = " x ".join(f"{name} {mesh[name]}" for name in ("data", "fsdp", "tensor"))
     kept = ", ".join(f"{name} {memory[name] / 1e9:.2f}" for name in ("arguments", "results", "temporaries", "program"))
     fits = "fits" if memory["all"] <= row["memory_limit"] else "DOES NOT FIT"
+    parts = [f"{name}: {part['bytes']:.0%} of bytes, {part['cycles']:.0%} of cycles" for name, part in row["parts"].items()]
     lines = [
         f"{row['program']} on {row['topology']}: {row['chips']} chips, {sizes}; {row['rows']} rows a chip of "
         f"{row['prompt_tokens']} + {row['program_tokens']} tokens, dropout {row['dropout']:g}",
@@ -38,6 +39,8 @@ def row_text(row: Row) -> str:
         f"  milliseconds compute {_ms(time['compute'])}, memory {_ms(time['memory'])}, hidden {_ms(time['collectives'])}, "
         f"open {_ms(time['open_collectives'])}; step {_ms(time['step'])}, expected {_ms(time['expected_step'])}",
         f"  utilisation  {row['utilisation']:.1%}, expected {row['expected_utilisation']:.1%}; limited by {row['limit']}",
+        "  of which     "
+        + "; ".join(f"{name} {part['bytes']:.0%} of the bytes, {part['cycles']:.0%} of the cycles" for name, part in parts),
     ]
     lines += [f"  WHOLE        {name}" for name in row["whole"]]
     lines += [f"  NOT COUNTED  trips of {', '.join(row['uncounted_loops'])}"] if row["uncounted_loops"] else []

@@ -79,6 +79,12 @@ def test_operations_bytes_and_cycles_count_once_a_trip_of_the_loop():
     assert pod_hlo.traffic(module) == 24 * (2 * (8 * 32 + 8 * 16) + 3 * 4)
 
 
+def test_the_part_of_an_array_is_that_of_the_instructions_that_touch_it():
+    module = pod_hlo.parse(TEXT)
+    assert pod_hlo.part_with(module, [(32, 8)]) == (24 * 2 * (8 * 32 + 8 * 16), 24 * 100)
+    assert pod_hlo.part_with(module, [(1024,)]) == (0, 0)
+
+
 def test_a_loop_that_does_not_say_how_often_it_runs_is_named():
     module = pod_hlo.parse(TEXT.replace("constant(48)", "parameter(1)"))
     assert pod_hlo.uncounted_loops(module) == ["loop"]
@@ -132,7 +138,7 @@ ENTRY %main (a: f32[256]) -> f32[512] {{
 
 def test_a_step_is_the_longest_of_what_goes_on_together_and_what_waits():
     chip = pod_rates.Rates(peak=100.0, bandwidth=10.0, memory=1.0, link=1.0, closed_from=4, multipliers=1)
-    step = pod_rates.Step(flops=300.0, traffic=50.0, cycles=0.0, sent={}, hidden=4.0, open=1.0, uncounted=())
+    step = pod_rates.Step(flops=300.0, traffic=50.0, cycles=0.0, sent={}, hidden=4.0, open=1.0, parts={}, uncounted=())
     found = pod_rates.estimate(step, 150.0, chip)
     assert found["seconds"]["step"] == 5.0 + 1.0  # compute 3, memory 5, hidden 4
     assert found["limit"] == "memory"
