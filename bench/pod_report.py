@@ -19,6 +19,8 @@ Counted in the compiled programs, on one chip, a step; loops count as often as t
   step         max(compute, memory, hidden) + open: a bound, for no chip reaches its rates
   utilisation  useful operations / (peak x step); useful are those of the mathematics: backward twice forward, nothing computed twice
   expected     the same with max(cycles / clock, hidden) + open, cycles being the compiler's own forecast of each fusion
+  of which     shares of the instructions that read or write arrays of that kind
+The sampler's mesh has no fsdp axis: every chip holds the parameters whole, or it would fetch them for every token.
 Not modelled: waiting for the slowest chip, the host, latency of collectives, several collectives on one link at a time."""
 
 
@@ -39,8 +41,7 @@ def row_text(row: Row) -> str:
         f"  milliseconds compute {_ms(time['compute'])}, memory {_ms(time['memory'])}, hidden {_ms(time['collectives'])}, "
         f"open {_ms(time['open_collectives'])}; step {_ms(time['step'])}, expected {_ms(time['expected_step'])}",
         f"  utilisation  {row['utilisation']:.1%}, expected {row['expected_utilisation']:.1%}; limited by {row['limit']}",
-        "  of which     "
-        + "; ".join(f"{name} {part['bytes']:.0%} of the bytes, {part['cycles']:.0%} of the cycles" for name, part in parts),
+        f"  of which     {'; '.join(parts)}",
     ]
     lines += [f"  WHOLE        {name}" for name in row["whole"]]
     lines += [f"  NOT COUNTED  trips of {', '.join(row['uncounted_loops'])}"] if row["uncounted_loops"] else []
@@ -102,7 +103,7 @@ def scaling_svg(rows: Sequence[Row]) -> str:
         value = most * at / 4
         parts.append(f'<line x1="{left}" x2="{width - 20}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0f}</text>')
-    for row in scaled:
+    for row in {row["chips"]: row for row in scaled}.values():
         parts.append(f'<text x="{x(row):.1f}" y="{height - 20}" text-anchor="middle">{row["chips"]}</text>')
     parts.append(f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">chips</text>')
     lines = [(chip, name, at) for chip in CHIPS for at, name in ((1, "collectives"), (2, "compute"))]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, NamedSharding
 
-from bench import pod, pod_collectives, pod_hlo, pod_rates
+from bench import pod, pod_collectives, pod_hlo, pod_rates, pod_report
 from bench.pod_programs import replicated, whole_inside
 from coderl_jax.files import UserError
 
@@ -144,6 +144,28 @@ def test_a_step_is_the_longest_of_what_goes_on_together_and_what_waits():
     assert found["limit"] == "memory"
     assert found["utilisation"] == 150 / (100 * 6)
     assert found["expected_utilisation"] == 150 / (100 * 5)  # no cycles: the hidden collectives, and the open ones
+
+
+def row(topology, chips, **more):
+    """A row as the bench keeps it, of a step that sends for 2 s and computes for 4."""
+    step = pod_rates.Step(400.0, 50.0, 0.0, {"all-gather": 3e9}, 0.5, 1.5, {"attention's scores": (25.0, 0.0)}, ())
+    chip = pod_rates.Rates(peak=100.0, bandwidth=100.0, memory=1e9, link=1.0, closed_from=4, multipliers=1)
+    memory = {"arguments": 1e9, "results": 0.0, "temporaries": 5e8, "program": 0.0, "all": 1.5e9}
+    work = {"program": "train", "topology": topology, "chips": chips, "mesh": {"data": 2, "fsdp": 4, "tensor": 1}, "rows": 8}
+    counts = {"prompt_tokens": 600, "program_tokens": 512, "dropout": 0.0, "useful_flops": 300.0, "arithmetic_flops": 500.0}
+    return {**work, **counts, "memory": memory, "memory_limit": 1e9, "whole": [], **pod_rates.estimate(step, 300.0, chip), **more}
+
+
+def test_the_report_says_what_fits_what_limits_and_how_it_scales():
+    found = pod_report.text([row("v5e:4x4", 16, whole=["gradient: wi [2, 3]"]), row("v5e:2x4", 8)], pod.PodConfig())
+    assert "1.50 of 1 GB, DOES NOT FIT" in found
+    assert "80.0% of what model.cost counts" in found
+    assert "utilisation  54.5%" in found  # 300 / (100 x (4 + 1.5))
+    assert "limited by compute" in found
+    assert "attention's scores: 50% of bytes" in found
+    assert "WHOLE        gradient: wi [2, 3]" in found
+    assert [line.split()[0] for line in found.splitlines() if line.endswith("50%")] == ["8", "16"]  # sent / compute, by chips
+    assert pod_report.scaling_svg([row("v5e:4x4", 16), row("v5e:2x4", 8)]).count("<circle") == 4
 
 
 def test_the_clock_is_that_at_which_all_multipliers_reach_the_peak():
