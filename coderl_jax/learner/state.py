@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
 from coderl_jax.config import Optimizer
+from coderl_jax.model.mesh import split_as_parameters
 
 Loss = Callable[[Any, Any, Key[Array, ""]], tuple[Float[Array, ""], dict[str, Array]]]
 """(params, batch, dropout key) -> (scalar to minimise, scalars to log)."""
@@ -89,7 +90,8 @@ def make_gradient(loss: Loss, parts: int = 1) -> Callable[[Any, Any, Key[Array, 
 
     def of(params: Any, batch: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Array]]:
         (value, logged), slope = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
-        return slope, {"loss": value, **logged}
+        # Said here: left to itself the compiler may keep the whole gradient on every device and sum it there.
+        return split_as_parameters(slope), {"loss": value, **logged}
 
     @jax.jit
     def gradient(params: Any, batch: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Array]]:
@@ -150,17 +152,21 @@ def make_update(
 def _keeping_shardings(step: Callable) -> Callable:
     """Jit a (state, ...) -> (new state, logged) that donates the state and places the new one as the old one was.
 
-    Left to itself the compiler may place the first result elsewhere, and the second call compiles again.
+    Left to itself the compiler may place the first result elsewhere, and the second call compiles again. As of a jitted
+    function, `.lower` takes abstract arguments: bench.pod compiles for devices that are not here.
     """
     compiled = None
 
+    def jitted(state: TrainState) -> Callable:
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
     def call(state: TrainState, *rest: Any) -> tuple[TrainState, dict]:
         nonlocal compiled
-        if compiled is None:
-            shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-            compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+        compiled = compiled or jitted(state)
         return compiled(state, *rest)
 
+    call.lower = lambda state, *rest: jitted(state).lower(state, *rest)
     return call
 
 

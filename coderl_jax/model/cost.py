@@ -30,8 +30,8 @@ DEVICES = {
     "h100": Device(989e12, 3.35e12, 80e9),
     "h200": Device(989e12, 4.8e12, 141e9),
     "v4": Device(275e12, 1.2e12, 32e9),
-    "v5e": Device(197e12, 0.82e12, 16e9),
-    "v5p": Device(459e12, 2.77e12, 95e9),
+    "v5e": Device(197e12, 0.819e12, 16e9),
+    "v5p": Device(459e12, 2.765e12, 95e9),
     "v6e": Device(918e12, 1.64e12, 32e9),
 }
 UTILISATION = 0.4

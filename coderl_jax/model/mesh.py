@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jaxtyping import Array, Int, Key
 from numpy.typing import DTypeLike
 
@@ -185,7 +185,7 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(whole, tree)
 
 
-def shardings(tree: Any, mesh: Mesh) -> Any:
+def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     """A tree of `NamedSharding`s for a tree with NNX variables: parameters, or an optimizer's state (abstract ones too).
 
     An axis of a length that its mesh axis does not divide stays whole, and so does what is no variable.
@@ -201,6 +201,12 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
         return leaf.replace(NamedSharding(mesh, jax.P(*axes)))
 
     return jax.tree.map(place, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+
+
+def split_as_parameters(tree: Any) -> Any:
+    """Within a jitted function: a tree of NNX variables kept split as parameters are over the mesh in use, if any."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
 def abstract_params(shape: ModelShape, kind: Kind, dtype: DTypeLike = jnp.float32) -> tuple[Any, Any]:

@@ -1,0 +1,277 @@
+"""The programs that a pod runs, compiled here for chips that are not here: abstract arguments, real code, nothing allocated."""
+
+import dataclasses
+import math
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh, NamedSharding
+
+from bench.pod_hlo import arrays
+from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Sampling
+from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make_optimizer
+from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
+from coderl_jax.model import cost
+from coderl_jax.model.layers import BATCH_AXES
+from coderl_jax.model.mesh import abstract_params, check_mesh, shardings
+from coderl_jax.model.t5 import keeping
+from coderl_jax.rollout.sampler import Sampler
+
+WHOLE_UP_TO = 2**20
+"""Bytes of an array that may be whole on every device although a mesh axis could split it: norms and biases."""
+PARAMETER_AXES = ("fsdp", "tensor")
+"""Axes that split parameters; devices along `data` hold copies."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is compiled.
+
+    Attributes:
+      program: train, critic or sample.
+      topology: such as v5e:4x4.
+      mesh: sizes of its axes.
+      rows: examples, or sampled programs, a chip.
+      shape: the model's.
+      lengths: prompt and program tokens, all of them used.
+      dropout: rate while training.
+      samples: programs of a prompt, while sampling.
+    """
+
+    program: str
+    topology: str
+    mesh: MeshShape
+    rows: int
+    shape: ModelShape
+    lengths: Lengths
+    dropout: float
+    samples: int
+
+    @property
+    def chips(self) -> int:
+        """Chips of the mesh."""
+        return self.mesh.data * self.mesh.fsdp * self.mesh.tensor
+
+    @property
+    def batch(self) -> int:
+        """Rows on all chips together."""
+        return self.rows * self.chips
+
+    def arithmetic_flops(self) -> float:
+        """Operations of a step on one chip by `model.cost`, layers computed again: what the count of the text is held against."""
+        layers, projection = cost.forward_flops(self.shape, self.lengths.max_prompt_tokens, self.lengths.max_new_tokens)
+        if self.program == "sample":
+            return self.useful_flops()
+        return self.rows * (4 * layers + (3 * projection if self.program == "train" else 0))
+
+    def useful_flops(self) -> float:
+        """Operations of a step on one chip that the mathematics asks for: what is computed again for memory's sake is left out."""
+        s, t = self.lengths.max_prompt_tokens, self.lengths.max_new_tokens
+        layers, projection = cost.forward_flops(self.shape, s, t)
+        if self.program == "train":
+            return 3 * self.rows * (layers + projection)
+        if self.program == "critic":
+            return 3 * self.rows * layers
+        # Each prompt is encoded once, and the keys that the decoder sees of it are made once, for all of its programs.
+        decoder = dataclasses.replace(self.shape, encoder_layers=1)
+        encoder = (layers - cost.forward_flops(decoder, s, t)[0]) * self.shape.encoder_layers / max(1, self.shape.encoder_layers - 1)
+        keys = self.shape.decoder_layers * 4 * s * self.shape.d_model * self.shape.heads * self.shape.d_kv
+        return self.rows * (layers - encoder - keys + projection + (encoder + keys) / self.samples)
+
+    def watched(self) -> dict[str, list[tuple[int, ...]]]:
+        """Lengths by which arrays are told whose part of the bytes and cycles is printed, by name."""
+        s, t, heads, width = self.lengths.max_prompt_tokens, self.lengths.max_new_tokens, self.shape.heads, self.shape.d_kv
+        heads //= self.mesh.tensor
+        vocabulary = [(self.shape.vocab_size // self.mesh.tensor,)]
+        if self.program == "sample":
+            return {"keys and values": [(heads, s, width), (heads, t, width)], "vocabulary": vocabulary}
+        return {"attention's scores": [(heads, s, s), (heads, t, t), (heads, t, s)], "vocabulary": vocabulary}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One compiled program of a step.
+
+    Attributes:
+      name: what it is.
+      compiled: from `.compile()`.
+      text: its instructions, those of one device.
+      inputs: (name, abstract array) of every argument.
+      outputs: the same of every result.
+      inside: lengths of whole arrays, by name, that no device may hold on the way.
+      splits: axes of the mesh that split its results.
+      beside: bytes on a device that it does not touch, while it runs.
+    """
+
+    name: str
+    compiled: Any
+    text: str
+    inputs: Sequence[tuple[str, jax.ShapeDtypeStruct]]
+    outputs: Sequence[tuple[str, jax.ShapeDtypeStruct]]
+    inside: dict[str, tuple[int, ...]]
+    splits: tuple[str, ...] = PARAMETER_AXES
+    beside: float = 0.0
+
+
+def topology_mesh(topology: str, sizes: MeshShape) -> Mesh:
+    """The mesh that `model.mesh.make_mesh` makes on a machine with so many chips."""
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    return jax.make_mesh(
+        (sizes.data, sizes.fsdp, sizes.tensor), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices
+    )
+
+
+def compile_parts(work: Work) -> tuple[Mesh, list[Part]]:
+    """The mesh of a piece of work, and the programs that make up its step."""
+    check_mesh(work.mesh, work.shape, work.batch)
+    mesh = topology_mesh(work.topology, work.mesh)
+    with jax.set_mesh(mesh):
+        return mesh, (_sampling(work, mesh) if work.program == "sample" else _training(work, mesh))
+
+
+def _training(work: Work, mesh: Mesh) -> list[Part]:
+    """Gradient and update, as `learner.state.make_update` joins them."""
+    kind = "actor" if work.program == "train" else "critic"
+    graphdef, params = abstract_params(work.shape, kind, jnp.bfloat16)
+    graphdef, params = keeping(graphdef, params, "layers"), _placed(params, mesh)
+    optimizer = make_optimizer(Optimizer())
+    loss_scalar = _scalar(mesh, jnp.float32)
+    state = TrainState(params, jax.eval_shape(optimizer.init, params), _scalar(mesh, jnp.int32), loss_scalar, loss_scalar)
+    state = _placed(state, mesh)
+    batch = _text(work, mesh)
+    if kind == "actor":
+        loss = supervised_loss(graphdef, work.dropout)
+    else:
+        loss, batch = critic_loss(graphdef, work.dropout, 4), CriticBatch(batch, _rows(mesh, (work.batch,), jnp.int32))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=NamedSharding(mesh, jax.P()))
+    b, s, t = work.batch, work.lengths.max_prompt_tokens, work.lengths.max_new_tokens
+    inside = {
+        "logits": (b, t, work.shape.vocab_size),
+        "encoder states": (b, s, work.shape.d_model),
+        "decoder states": (b, t, work.shape.d_model),
+        "encoder attention": (b, work.shape.heads, s, s),
+    }
+    if work.mesh.fsdp * work.mesh.tensor > 1:
+        inside |= {f"all layers of {name}": leaf.shape for name, leaf in _named(params) if len(leaf.shape) > 2}
+    gradient = _part("gradient", make_gradient(loss), (params, batch, key), inside)
+    moments = sum(_bytes_here(leaf) for _, leaf in _named(state.opt_state))
+    return [dataclasses.replace(gradient, beside=moments), _part("update", make_apply(optimizer), (state, params, loss_scalar), {})]
+
+
+def _sampling(work: Work, mesh: Mesh) -> list[Part]:
+    """What `Sampler` runs for a batch of prompts."""
+    graphdef, params = abstract_params(work.shape, "actor", jnp.bfloat16)
+    tokenizer = types.SimpleNamespace(size=work.shape.vocab_size, pad=0, eos=2)  # all that a compiled sampler knows of one
+    sampler = Sampler(graphdef, work.shape, tokenizer, work.lengths, Sampling(num_samples=work.samples, rows_per_batch=work.batch))
+    p, n, s, t = work.batch // work.samples, work.samples, work.lengths.max_prompt_tokens, work.lengths.max_new_tokens
+    source = [_rows(mesh, (p, s), kind) for kind in (jnp.int32, bool)]
+    heat = _rows(mesh, (p,), jnp.uint32), _rows(mesh, (p, n), jnp.uint32), _rows(mesh, (p, n), jnp.float32)
+    prefix = _rows(mesh, (p, n, t), jnp.int32), _rows(mesh, (p, n), jnp.int32)
+    inside = {
+        "logits": (p, n, work.shape.vocab_size),
+        "cache of a layer": (p, n, work.shape.heads, t, work.shape.d_kv),
+        "keys of the prompts": (p, work.shape.heads, s, work.shape.d_kv),
+    }
+    arguments = (_placed(params, mesh), *source, *heat, *prefix, _scalar(mesh, jnp.uint32))
+    return [dataclasses.replace(_part("sampler", sampler._run, arguments, inside), splits=BATCH_AXES)]
+
+
+def _part(name: str, function: Any, arguments: tuple, inside: dict[str, tuple[int, ...]]) -> Part:
+    lowered = function.lower(*arguments)
+    compiled = lowered.compile()
+    placed = jax.tree.map(_abstract, lowered.out_info, compiled.output_shardings)
+    return Part(name, compiled, compiled.as_text(), _named(arguments), _named(placed), inside)
+
+
+def _abstract(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _placed(tree: Any, mesh: Mesh) -> Any:
+    return jax.tree.map(_abstract, tree, shardings(tree, mesh))
+
+
+def _rows(mesh: Mesh, lengths: tuple[int, ...], kind: Any) -> jax.ShapeDtypeStruct:
+    """A batch's array, placed as `model.mesh.spread` places it."""
+    return jax.ShapeDtypeStruct(lengths, kind, sharding=NamedSharding(mesh, jax.P(BATCH_AXES)))
+
+
+def _scalar(mesh: Mesh, kind: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((), kind, sharding=NamedSharding(mesh, jax.P()))
+
+
+def _text(work: Work, mesh: Mesh) -> TextBatch:
+    source, target = ((work.batch, n) for n in (work.lengths.max_prompt_tokens, work.lengths.max_new_tokens))
+    return TextBatch(*(_rows(mesh, lengths, kind) for lengths in (source, target) for kind in (jnp.int32, bool)))
+
+
+def _named(tree: Any) -> list[tuple[str, jax.ShapeDtypeStruct]]:
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _bytes_here(leaf: jax.ShapeDtypeStruct) -> float:
+    """Bytes of an array on one device."""
+    return float(math.prod(leaf.sharding.shard_shape(leaf.shape)) * jnp.dtype(leaf.dtype).itemsize)
+
+
+def memory(parts: Sequence[Part]) -> dict[str, float]:
+    """Bytes on one device, by the compiler's figures, of the part that needs most: what it is given, makes and keeps meanwhile.
+
+    `arguments` holds what lies beside the program too, such as the optimizer's moments while the gradient is computed;
+    results that take an argument's place count once.
+    """
+    needs = []
+    for part in parts:
+        own = part.compiled.memory_analysis()
+        needs.append(
+            {
+                "arguments": own.argument_size_in_bytes + part.beside,
+                "results": float(own.output_size_in_bytes - own.alias_size_in_bytes),
+                "temporaries": float(own.temp_size_in_bytes),
+                "program": float(own.generated_code_size_in_bytes),
+            }
+        )
+    most = max(needs, key=lambda need: sum(need.values()))
+    return {**most, "all": sum(most.values())}
+
+
+# What a layout must not do
+
+
+def kept_whole(part: Part, mesh: Mesh) -> list[str]:
+    """Names of a program's arguments, results and arrays on the way that every device holds whole though it should not."""
+    given = replicated(part.inputs, mesh, PARAMETER_AXES)
+    made = replicated(part.outputs, mesh, part.splits)
+    return [f"{part.name}: {name}" for name in (*given, *made, *whole_inside(part.text, part.inside, mesh))]
+
+
+def replicated(named: Sequence[tuple[str, jax.ShapeDtypeStruct]], mesh: Mesh, axes: Sequence[str]) -> list[str]:
+    """Names of arrays of more than `WHOLE_UP_TO` bytes that every device holds whole although one of these axes could split them."""
+    sizes = [mesh.shape[axis] for axis in axes if mesh.shape[axis] > 1]
+    found = []
+    for name, leaf in named:
+        could = any(length % size == 0 for length in leaf.shape for size in sizes)
+        if could and _bytes_here(leaf) > WHOLE_UP_TO and leaf.sharding.shard_shape(leaf.shape) == tuple(leaf.shape):
+            found.append(f"{name} {list(leaf.shape)}")
+    return found
+
+
+def whole_inside(text: str, inside: dict[str, tuple[int, ...]], mesh: Mesh) -> list[str]:
+    """Names of arrays that a device's program holds whole on its way, told by their lengths, in whatever order.
+
+    Args:
+      text: the compiled program's.
+      inside: lengths of the whole arrays, by name.
+      mesh: with one device nothing is wrong.
+    """
+
+    def signature(lengths: Sequence[int]) -> tuple[int, ...]:
+        return tuple(sorted(n for n in lengths if n > 1))
+
+    held = {signature(lengths) for _, lengths, _ in arrays(text)}
+    return [f"{name} {list(lengths)}" for name, lengths in inside.items() if mesh.size > 1 and signature(lengths) in held]
