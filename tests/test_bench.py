@@ -7,8 +7,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from bench import ablation, demo, objectives, scratch
+from bench import ablation, demo, int8, limits, objectives, scratch
 from coderl_jax import cli
+from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError, write_json, write_jsonl
 from coderl_jax.objectives.table import objective_named
 from coderl_jax.stages import sample as stages_sample
@@ -39,6 +40,8 @@ def _commands():
     for size, trained in ((ablation.FULL, True), (ablation.QUICK, False)):
         for _, _, commands in ablation.stages(size, 3, trained, ("practice", "train")):
             yield from commands
+    for name in int8.ROWS:
+        yield from int8.commands(name, int8.Int8BenchConfig(limit=3))
     for name, (_, flags) in objectives.ROWS.items():
         yield objectives.training(ablation.FULL, 1, name, flags)
         yield from objectives.testing(ablation.FULL, 1, name)
@@ -212,3 +215,13 @@ def test_the_clock_keeps_what_stages_and_interrupted_attempts_took(tmp_path, mon
         with pytest.raises(SystemExit):
             demo.Clock(tmp_path / "timing.json", 0).stage("test", ["raise SystemExit(75)"], tmp_path)
     assert json.loads((tmp_path / "timing.json").read_text()) == {"learn": 7, "test, interrupted": 3}
+
+
+def test_the_limit_of_decoding_counts_what_a_step_must_read_and_multiply():
+    shape = ModelShape(d_model=4, d_kv=3, d_ff=5, heads=2, encoder_layers=1, decoder_layers=2, vocab_size=7)
+    moved, operations = limits.decoding_work(shape, prompts=3, rows=12, s=10, t=2.5, item=2)
+    weights = 2 * (6 * 4 * 6 + 2 * 4 * 5) + 7 * 4  # q, k, v, o and two of the cross-attention; feed-forward; vocabulary
+    kept = 2 * 2 * 6  # keys and values of a token
+    assert moved == 2 * (weights + kept * (3 * 10 + 12 * 2.5))
+    assert operations == 12 * (2 * weights + 2 * kept * (10 + 2.5))
+    assert limits.Limits("a device", copy=10.0, product=100.0).seconds(50, 200) == 5.0

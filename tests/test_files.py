@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import os
 
 import pytest
 
@@ -174,3 +175,16 @@ def test_a_wrong_flag_is_one_line_and_exit_status_2(capsys, flags, words):
     complaint = capsys.readouterr().err
     assert words in complaint
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"), [({}, "home/.cache/coderl_jax/jax"), ({"JAX_COMPILATION_CACHE_DIR": "/there"}, "/there")]
+)
+def test_compiled_programs_are_kept_in_the_users_folder_unless_the_environment_says_where(monkeypatch, tmp_path, environment, folder):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    cli.keep_compiled_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / folder)
