@@ -1,0 +1,56 @@
+"""Runs that are killed, as `bench.faults` kills them; the full number of times is its own affair."""
+
+import json
+import shutil
+
+import pytest
+
+from bench import faults
+from coderl_jax.files import UserError
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two run folders that are the same but for the time they took."""
+    for name, seconds in (("whole", 1.0), ("killed", 2.0)):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "weights").write_text("w")
+        (tmp_path / name / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 0.5, "seconds": seconds}) + "\n")
+    return tmp_path / "whole", tmp_path / "killed"
+
+
+def test_a_run_that_ended_as_the_untouched_one_is_counted_and_deleted(folders):
+    whole, killed = folders
+    assert faults.compare(whole, killed) == 1
+    assert not killed.exists()
+
+
+@pytest.mark.parametrize("row", [{"step": 1, "loss": 0.6}, {"step": 2, "loss": 0.5}])
+def test_other_metrics_are_found_out(folders, row):
+    (folders[1] / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl: expected the untouched run's, got"):
+        faults.compare(*folders)
+
+
+def test_another_model_is_found_out(folders):
+    (folders[1] / "model" / "weights").write_text("v")
+    with pytest.raises(UserError, match="model: expected the untouched run's, got another"):
+        faults.compare(*folders)
+
+
+def test_a_damaged_checkpoint_is_found_out(tmp_path):
+    (tmp_path / "3").mkdir()
+    with pytest.raises(UserError, match="3: checkpoint: expected a readable one"):
+        faults.check_readable(tmp_path)
+    shutil.rmtree(tmp_path / "3")
+    (tmp_path / "4.orbax-checkpoint-tmp").mkdir()
+    assert faults.check_readable(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_run_ends_as_an_untouched_one(tmp_path, monkeypatch):
+    small = faults.RUN.replace("--rounds 8", "--rounds 3").replace("--problems-per-round 8", "--problems-per-round 4")
+    monkeypatch.setattr(faults, "RUN", small.replace("--max-new-tokens 128", "--max-new-tokens 48"))
+    faults.main(["--kills", "2", "--seed", "3", "--out", str(tmp_path / "faults.txt")])
+    assert "2 kills, 1 runs came to their end: the same metrics and the same model" in (tmp_path / "faults.txt").read_text()
