@@ -128,7 +128,7 @@ def measured(work: Any) -> dict[str, Any]:
     mesh, parts = pod_programs.compile_parts(work)
     chip = CHIPS[work.topology.split(":")[0]]
     places = [tuple(device.coords) for device in mesh.devices.flat]
-    step = Step.of([part.text for part in parts], places, chip, work.watched())
+    step = Step.of([(part.text, part.times) for part in parts], places, chip, work.watched())
     whole = [name for part in parts for name in pod_programs.kept_whole(part, mesh)]
     return {
         "program": work.program,

@@ -34,7 +34,7 @@ class Collective:
 
     kind: str
     sent: float
-    times: int
+    times: float
     group: tuple[int, ...]
     hidden: bool
 

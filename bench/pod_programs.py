@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,10 @@ from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
 from coderl_jax.model import cost
 from coderl_jax.model.layers import BATCH_AXES
-from coderl_jax.model.mesh import abstract_params, check_mesh, shardings
+from coderl_jax.model.mesh import abstract_params, check_mesh, rows_split, shardings
 from coderl_jax.model.t5 import keeping
-from coderl_jax.rollout.sampler import Sampler
+from coderl_jax.rollout.decode import Slots
+from coderl_jax.rollout.engine import ENCODED, STRETCH, Compiled, empty
 
 WHOLE_UP_TO = 2**20
 """Bytes of an array that may be whole on every device although a mesh axis could split it: norms and biases."""
@@ -105,6 +105,7 @@ class Part:
       inside: lengths of whole arrays, by name, that no device may hold on the way.
       splits: axes of the mesh that split its results.
       beside: bytes on a device that it does not touch, while it runs.
+      times: how often it runs in a step.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Part:
     inside: dict[str, tuple[int, ...]]
     splits: tuple[str, ...] = PARAMETER_AXES
     beside: float = 0.0
+    times: float = 1.0
 
 
 def topology_mesh(topology: str, sizes: MeshShape) -> Mesh:
@@ -164,21 +166,42 @@ def _training(work: Work, mesh: Mesh) -> list[Part]:
 
 
 def _sampling(work: Work, mesh: Mesh) -> list[Part]:
-    """What `Sampler` runs for a batch of prompts."""
+    """What `Sampler` runs for a batch of prompts whose programs are as long as they may be: prompts encoded, then token after token.
+
+    The loop over tokens runs as long as the host says, so its text counts one token.
+    """
     graphdef, params = abstract_params(work.shape, "actor", jnp.bfloat16)
-    tokenizer = types.SimpleNamespace(size=work.shape.vocab_size, pad=0, eos=2)  # all that a compiled sampler knows of one
-    sampler = Sampler(graphdef, work.shape, tokenizer, work.lengths, Sampling(num_samples=work.samples, rows_per_batch=work.batch))
+    params = _placed(params, mesh)
+    compiled = Compiled(graphdef, work.shape, work.shape.vocab_size, 2, Sampling(num_samples=work.samples, rows_per_batch=work.batch))
     p, n, s, t = work.batch // work.samples, work.samples, work.lengths.max_prompt_tokens, work.lengths.max_new_tokens
-    source = [_rows(mesh, (p, s), kind) for kind in (jnp.int32, bool)]
-    heat = _rows(mesh, (p,), jnp.uint32), _rows(mesh, (p, n), jnp.uint32), _rows(mesh, (p, n), jnp.float32)
-    prefix = _rows(mesh, (p, n, t), jnp.int32), _rows(mesh, (p, n), jnp.int32)
+    decoder = _made(compiled.ready, (params,))
+    cache, cross = (_made(empty, (), work.shape, rows, length, jnp.bfloat16, False) for rows, length in (((p, n), t), ((p,), s)))
+    parts = rows_split(mesh)
+    together = parts * max(1, min(p // parts, ENCODED // s))
+    prompts = [_rows(mesh, (together, s), kind) for kind in (jnp.int32, bool)]
+    places = jax.ShapeDtypeStruct((together,), jnp.int32, sharding=NamedSharding(mesh, jax.P()))
+    slots = Slots(*(_rows(mesh, (p, n), kind) for kind in (jnp.int32, jnp.int32, bool)))
+    wanted = _rows(mesh, (p,), jnp.uint32), _rows(mesh, (p, n), jnp.uint32), _rows(mesh, (p, n), jnp.float32)
+    forced, waiting = _rows(mesh, (p, n, STRETCH), jnp.int32), _rows(mesh, (p,), jnp.int32)
+    numbers = jax.ShapeDtypeStruct((4,), jnp.uint32, sharding=NamedSharding(mesh, jax.P()))
     inside = {
         "logits": (p, n, work.shape.vocab_size),
         "cache of a layer": (p, n, work.shape.heads, t, work.shape.d_kv),
         "keys of the prompts": (p, work.shape.heads, s, work.shape.d_kv),
     }
-    arguments = (_placed(params, mesh), *source, *heat, *prefix, _scalar(mesh, jnp.uint32))
-    return [dataclasses.replace(_part("sampler", sampler._run, arguments, inside), splits=BATCH_AXES)]
+    source_mask = _rows(mesh, (p, s), bool)
+    encode = _part("encode", compiled.load, (params, cross, *prompts, places), inside)
+    decode = _part("decode", compiled.decode, (decoder, cache, cross, source_mask, slots, *wanted, forced, waiting, numbers), inside)
+    return [
+        dataclasses.replace(encode, splits=BATCH_AXES, times=p / together),
+        dataclasses.replace(decode, splits=BATCH_AXES, times=float(t)),
+    ]
+
+
+def _made(function: Any, arguments: tuple, *fixed: Any) -> Any:
+    """What a compiled function returns, abstract, placed as it places it."""
+    lowered = function.lower(*arguments, *fixed)
+    return jax.tree.map(_abstract, lowered.out_info, lowered.compile().output_shardings)
 
 
 def _part(name: str, function: Any, arguments: tuple, inside: dict[str, tuple[int, ...]]) -> Part:

@@ -10,12 +10,12 @@ clock cycles of each fusion, times trips: `expected step = max(cycles / clock, h
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.pod_collectives import Chip as Place
-from bench.pod_collectives import Collective, collectives, seconds, volume
-from bench.pod_hlo import cycles, flops, parse, part_with, traffic, uncounted_loops
+from bench.pod_collectives import collectives, seconds, volume
+from bench.pod_hlo import Computations, cycles, flops, parse, part_with, traffic, uncounted_loops
 from coderl_jax.model.cost import DEVICES
 
 
@@ -78,33 +78,33 @@ class Step:
     uncounted: tuple[str, ...]
 
     @classmethod
-    def of(cls, texts: Sequence[str], places: Sequence[Place], chip: Rates, watched: dict[str, list[tuple[int, ...]]]) -> "Step":
-        """What the programs of these texts do, one after another, on chips at these places of a topology.
+    def of(cls, texts: Sequence[tuple[str, float]], places: Sequence[Place], chip: Rates, watched: dict[str, list]) -> "Step":
+        """What programs of these texts do, one after another and each so many times, on chips at these places of a topology.
 
         `watched` are lengths by which `pod_hlo.part_with` tells the arrays of a kind.
         """
-        modules = [parse(text) for text in texts]
-        found = [row for module in modules for row in collectives(module)]
+        modules = [(parse(text), times) for text, times in texts]
+        found = [dataclasses.replace(row, times=row.times * times) for module, times in modules for row in collectives(module)]
 
-        def taken(rows: Sequence[Collective]) -> float:
-            return sum(seconds(row, places, chip.closed_from, chip.link) for row in rows)
+        def whole(count: Callable[[Computations], float]) -> float:
+            return sum(count(module) * times for module, times in modules)
+
+        def taken(hidden: bool) -> float:
+            return sum(seconds(row, places, chip.closed_from, chip.link) for row in found if row.hidden == hidden)
 
         def part(wanted: list[tuple[int, ...]]) -> tuple[float, float]:
-            moved, taken = zip(*(part_with(module, wanted) for module in modules), strict=True)
-            return sum(moved), sum(taken)
+            moved, spent = ([part_with(module, wanted)[i] * times for module, times in modules] for i in (0, 1))
+            return sum(moved), sum(spent)
 
         return cls(
-            sum(map(flops, modules)),
-            sum(map(traffic, modules)),
-            sum(map(cycles, modules)),
-            volume(found),
-            taken([row for row in found if row.hidden]),
-            taken([row for row in found if not row.hidden]),
-            {
-                name: tuple(map(sum, zip(*(part_with(module, wanted) for module in modules), strict=True)))
-                for name, wanted in watched.items()
-            },
-            tuple(name for module in modules for name in uncounted_loops(module)),
+            flops=whole(flops),
+            traffic=whole(traffic),
+            cycles=whole(cycles),
+            sent=volume(found),
+            hidden=taken(True),
+            open=taken(False),
+            parts={name: part(wanted) for name, wanted in watched.items()},
+            uncounted=tuple(name for module, _ in modules for name in uncounted_loops(module)),
         )
 
 

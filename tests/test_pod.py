@@ -204,7 +204,8 @@ def test_the_real_programs_compile_for_a_pod_and_split_everything(tmp_path):
     rows = json.loads((tmp_path / "pod.json").read_text())
     assert [row["program"] for row in rows] == ["train", "critic", "sample"]
     for row in rows:
-        assert not row["uncounted_loops"]
+        # How long tokens are drawn the host says: that loop's text counts one token, and the bench as many as there may be.
+        assert len(row["uncounted_loops"]) == (row["program"] == "sample")
         assert row["memory"]["all"] < row["memory_limit"]
         # XLA leaves out what it need not compute twice, and the bench counts what it computes; dropout is no product.
         assert 0.8 < row["flops"] / row["arithmetic_flops"] < 1.2

@@ -47,7 +47,7 @@ class Compiled:
 
     def empty(self, rows: tuple[int, ...], length: int, dtype: Any) -> Cache:
         """See `empty_cache`."""
-        return _empty(self._shape, rows, length, dtype, self._int8)
+        return empty(self._shape, rows, length, dtype, self._int8)
 
 
 def load_prompts(
@@ -93,7 +93,7 @@ def decode_stretch(
     return decode(step, cache, slots, work, top_k=top_k, top_p=top_p, end_id=end_id)
 
 
-_empty = jax.jit(empty_cache, static_argnums=(0, 1, 2, 3, 4))
+empty = jax.jit(empty_cache, static_argnums=(0, 1, 2, 3, 4))
 _resized = jax.jit(resized, static_argnums=(1, 2))
 
 
