@@ -152,11 +152,14 @@ def _training(work: Work, mesh: Mesh) -> list[Part]:
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=NamedSharding(mesh, jax.P()))
     b, s, t = work.batch, work.lengths.max_prompt_tokens, work.lengths.max_new_tokens
+    # States may be whole: at few chips the compiler rather gathers those of a small batch for the embedding's gradient than sums
+    # the table. What is computed of them may not, and tells a batch that is not split.
+    heads = work.shape.heads
     inside = {
         "logits": (b, t, work.shape.vocab_size),
-        "encoder states": (b, s, work.shape.d_model),
-        "decoder states": (b, t, work.shape.d_model),
-        "encoder attention": (b, work.shape.heads, s, s),
+        "encoder attention": (b, heads, s, s),
+        "decoder attention": (b, heads, t, t),
+        "cross attention": (b, heads, t, s),
     }
     if work.mesh.fsdp * work.mesh.tensor > 1:
         inside |= {f"all layers of {name}": leaf.shape for name, leaf in _named(params) if len(leaf.shape) > 2}
