@@ -180,9 +180,10 @@ def _sampling(work: Work, mesh: Mesh) -> list[Part]:
     decoder = _made(compiled.ready, (params,))
     cache, cross = (_made(empty, (), work.shape, rows, length, jnp.bfloat16, False) for rows, length in (((p, n), t), ((p,), s)))
     parts = rows_split(mesh)
-    together = parts * max(1, min(p // parts, ENCODED // s))
+    each = max(1, min(p // parts, ENCODED // s))
+    together = parts * each
     prompts = [_rows(mesh, (together, s), kind) for kind in (jnp.int32, bool)]
-    places = jax.ShapeDtypeStruct((together,), jnp.int32, sharding=NamedSharding(mesh, jax.P()))
+    places = _rows(mesh, (parts, each), jnp.int32)
     slots = Slots(*(_rows(mesh, (p, n), kind) for kind in (jnp.int32, jnp.int32, bool)))
     wanted = _rows(mesh, (p,), jnp.uint32), _rows(mesh, (p, n), jnp.uint32), _rows(mesh, (p, n), jnp.float32)
     forced, waiting = _rows(mesh, (p, n, STRETCH), jnp.int32), _rows(mesh, (p,), jnp.int32)

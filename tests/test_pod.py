@@ -204,8 +204,9 @@ def test_the_real_programs_compile_for_a_pod_and_split_everything(tmp_path):
     rows = json.loads((tmp_path / "pod.json").read_text())
     assert [row["program"] for row in rows] == ["train", "critic", "sample"]
     for row in rows:
-        # How long tokens are drawn the host says: that loop's text counts one token, and the bench as many as there may be.
-        assert len(row["uncounted_loops"]) == (row["program"] == "sample")
+        # How long tokens are drawn the host says: that loop's text counts one token, and the bench as many as there may be. Within it
+        # the nucleus is looked for until it is found.
+        assert row["program"] == "sample" or not row["uncounted_loops"]
         assert row["memory"]["all"] < row["memory_limit"]
         # XLA leaves out what it need not compute twice, and the bench counts what it computes; dropout is no product.
         assert 0.8 < row["flops"] / row["arithmetic_flops"] < 1.2

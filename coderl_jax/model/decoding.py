@@ -188,15 +188,21 @@ def source_cache(model: T5, source: Int[Array, "p s"], source_mask: Bool[Array, 
     return Cache(seen(stack.k[...]), seen(stack.v[...]))
 
 
-def placed(cache: Cache, new: Cache, rows: Int[Array, " e"]) -> Cache:
-    """The sources' cache with the first rows of `new` in `rows`; a row number beyond the last is nowhere.
+def placed(cache: Cache, new: Cache, rows: Int[Array, "k e"]) -> Cache:
+    """The sources' cache with rows of `new` in its own.
 
-    `new` may be narrower than the cache: what then stands behind it is of no source, and masked.
+    Args:
+      cache: of p rows, in k parts of p / k: one a device, which then takes what it needs from no other.
+      new: of k e rows, e for each part in order. It may be narrower than the cache: what then stands behind it is of no source, and
+        masked.
+      rows: where each goes within its part; a number beyond the last is nowhere.
     """
 
     def put(kept: Array, fresh: Array) -> Array:
         fresh = resized(fresh, 1, kept.shape[2]).astype(kept.dtype)
-        return shard_heads(kept.at[rows].set(fresh, mode="drop"), 1)
+        parts, arrivals = (x.reshape(rows.shape[0], -1, *x.shape[1:]) for x in (kept, fresh))
+        written = jax.vmap(lambda part, arrived, at: part.at[at].set(arrived, mode="drop"))(parts, arrivals, rows)
+        return shard_heads(written.reshape(kept.shape), 1)
 
     return jax.tree.map(put, cache, new)
 

@@ -56,11 +56,11 @@ def load_prompts(
     cross: Cache,
     source: Int[Array, "e s"],
     source_mask: Bool[Array, "e s"],
-    rows: Int[Array, " e"],
+    rows: Int[Array, "k per"],
     *,
     int8: bool = False,
 ) -> Cache:
-    """The sources' cache with e prompts encoded into its `rows`; a row number beyond the last drops the prompt."""
+    """The sources' cache with e prompts encoded into its `rows`, see `model.decoding.placed`."""
     return placed(cross, source_cache(nnx.merge(graphdef, params), source, source_mask, int8), rows)
 
 
@@ -137,13 +137,17 @@ class Engine:
         self._cross = self._fitted(self._cross, (len(self._prompts),), width)
         self._source_mask = spread(self._padded(self._prompts, width)[1])
         parts = rows_split(current_mesh())
-        together = parts * max(1, min(len(self._prompts) // parts, ENCODED // width))
-        for start in range(0, len(rows), together):
-            chosen = list(range(start, min(start + together, len(rows))))
-            arrays = self._padded([prompts[i] for i in chosen] + [()] * (together - len(chosen)), width)
-            places = np.full(together, len(self._prompts), np.int32)
-            places[: len(chosen)] = [rows[i] for i in chosen]
-            self._cross = self._compiled.load(self._params, self._cross, *spread(arrays), places)
+        each = len(self._prompts) // parts  # rows of a device
+        together = max(1, min(each, ENCODED // width))
+        queues = [[i for i, row in enumerate(rows) if row // each == part] for part in range(parts)]
+        for start in range(0, max(map(len, queues)), together):
+            places = np.full((parts, together), each, np.int32)
+            chosen: list[tuple[int, ...]] = [()] * (parts * together)
+            for part, queue in enumerate(queues):
+                for place, i in enumerate(queue[start : start + together]):
+                    places[part, place] = rows[i] % each
+                    chosen[part * together + place] = prompts[i]
+            self._cross = self._compiled.load(self._params, self._cross, *spread((*self._padded(chosen, width), places)))
 
     def run(self, waiting: Int[np.ndarray, " p"]) -> list[tuple[int, int]]:
         """Run a stretch; (row, column) of the programs that it ended. `waiting` is of `decode.Work`."""
