@@ -72,8 +72,13 @@ def test_unknown_split_is_a_user_error():
         tiny.load_tiny("dev")
 
 
-def test_the_primer_shares_nothing_with_any_split():
-    primer = tiny.load_tiny("primer")
+@pytest.fixture(scope="module")
+def primer():
+    """Made once: it takes long."""
+    return tiny.load_tiny("primer")
+
+
+def test_the_primer_shares_nothing_with_any_split(primer):
     statements = {problem.statement for problem in primer}
     programs = {solution for problem in primer for solution in problem.solutions}
     assert len(statements) == len(primer) > 10_000
@@ -92,10 +97,10 @@ def test_the_primer_knows_what_training_knows():
         assert all(step.value not in step.operation.held_out for step in task.steps)
 
 
-def test_half_of_the_primer_comes_without_examples():
-    shown = [extract_examples(problem.statement, problem.starter_code) is not None for problem in tiny.load_tiny("primer")]
+def test_half_of_the_primer_comes_without_examples(primer):
+    shown = [extract_examples(problem.statement, problem.starter_code) is not None for problem in primer]
     assert 0.45 < statistics.mean(shown) < 0.55
-    for problem in tiny.load_tiny("primer")[:500]:
+    for problem in primer[:500]:
         assert extract_examples(problem.statement, problem.starter_code) in (None, problem.example_tests)
 
 
