@@ -67,13 +67,25 @@ def without_mesh() -> AbstractContextManager:
     return jax.set_mesh(Mesh(np.empty((), object), ()))
 
 
-def shard_batch(x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+def shard_batch(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
     """x with its batch spread over the mesh in use, if any.
 
     Said at every layer: left to itself the compiler may gather the batch instead of the sharded parameters.
     """
     mesh = jax.sharding.get_abstract_mesh()
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
+
+
+def whole_width(table: Float[Array, "v d"]) -> Float[Array, "v d"]:
+    """A table of the vocabulary with its width whole on every device of the mesh in use, if any; its entries stay split.
+
+    Said before a loop that multiplies by it: left to itself the compiler may gather it anew each time.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return table
+    entries = "tensor" if table.shape[0] % mesh.shape["tensor"] == 0 else None
+    return jax.lax.with_sharding_constraint(table, jax.P(entries, None))
 
 
 def shard_heads(x: Shaped[Array, "..."], heads_axis: int) -> Shaped[Array, "..."]:
