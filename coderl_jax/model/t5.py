@@ -90,7 +90,6 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "b t d"],
-        mask: Bool[Array, "1 1 t t"],
         bias: Float[Array, "h t t"],
         memory: Float[Array, "b s d"],
         source_mask: Bool[Array, "b 1 1 s"],
@@ -98,7 +97,8 @@ class DecoderLayer(nnx.Module):
     ) -> Float[Array, "b t d"]:
         """The residual stream after this layer, all positions at once."""
         normed = self.attention_norm(x)
-        mixed = self.attention.attend(self.attention.queries(normed), *self.attention.keys_values(normed), mask, bias, drop.at(0))
+        seen = self.attention.keys_values(normed)
+        mixed = self.attention.attend(self.attention.queries(normed), *seen, None, bias, drop.at(0), causal=True)
         x = x + drop.at(1)(mixed)
         queries = self.cross.queries(self.cross_norm(x))
         x = x + drop.at(3)(self.cross.attend(queries, *self.cross.keys_values(memory), source_mask, None, drop.at(2)))
@@ -128,7 +128,7 @@ class T5(nnx.Module):
 
         Args:
           source: token ids.
-          source_mask: False at padding, which nothing looks at.
+          source_mask: False at padding, which stands at the end and which nothing looks at.
           dropout: rate, applied when `key` is given.
           key: seeds dropout.
         """
@@ -161,10 +161,9 @@ class T5(nnx.Module):
         drop = Dropout(dropout, key)
         at = jnp.arange(target_in.shape[1])
         bias = self.decoder_bias(at, at)
-        mask = (at[None, :] <= at[:, None])[None, None]
         cross_mask = source_mask[:, None, None, :]
         x = drop.at(0)(self._embed(target_in))
-        x = self._run(self.decoder_layers, x, drop.at(1), lambda layer, x, drop: layer(x, mask, bias, memory, cross_mask, drop))
+        x = self._run(self.decoder_layers, x, drop.at(1), lambda layer, x, drop: layer(x, bias, memory, cross_mask, drop))
         return drop.at(2)(self.decoder_norm(x))
 
     def scaled(self, hidden: Float[Array, "*a d"]) -> Float[Array, "*a d"]:
