@@ -108,9 +108,10 @@ def speed(case: Case, config: SamplingBenchConfig) -> dict[str, Any]:
     """Tokens a second of both, the limit, and our share of it."""
     from bench.limits import decoding_work, measured
 
+    device = torch_device() if config.peer else None
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(case, pathlib.Path(folder))
-        theirs = peer(case, pathlib.Path(folder)) if config.peer else None
+        theirs = Theirs(case, pathlib.Path(folder), device) if device else None
     ours.draw()  # compiles
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(1 if config.quick else config.rounds):
@@ -202,8 +203,8 @@ class Theirs:
         return int(rows[:, 1:].numel())
 
 
-def peer(case: Case, folder: pathlib.Path) -> Theirs | None:
-    """Hugging Face on the device that JAX uses, or None where PyTorch has none of its kind."""
+def torch_device() -> str | None:
+    """PyTorch's name of the kind of device that JAX uses, or None, and why is said, where it or transformers is missing there."""
     import jax
 
     try:
@@ -214,9 +215,9 @@ def peer(case: Case, folder: pathlib.Path) -> Theirs | None:
         return None
     platform = jax.devices()[0].platform
     if platform == "cpu":
-        return Theirs(case, folder, "cpu")
+        return "cpu"
     if platform == "gpu" and torch.cuda.is_available():
-        return Theirs(case, folder, "cuda")
+        return "cuda"
     print(f"PyTorch sees no {platform}: Hugging Face is left out", file=sys.stderr)
     return None
 

@@ -218,7 +218,7 @@ class Optimizer:
     clip_norm: float = 1.0
     """Largest global norm of a gradient."""
     dropout: float = 0.1
-    """Dropout rate while training."""
+    """Dropout rate while training. On CUDA GPUs in bfloat16 no attention probabilities are dropped: cuDNN's kernel cannot."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "steps", "batch_size", "accumulate")

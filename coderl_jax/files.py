@@ -189,7 +189,7 @@ def describe_run(settings: Any, inputs: dict[str, str]) -> dict[str, Any]:
       inputs: name -> path, or problem source NAME:PATH#SPLIT; what exists on disk is hashed, the rest is kept as text.
     """
     versions = {}
-    for package in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers", "tokenizers"):
+    for package in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers", "tokenizers", "torch"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {

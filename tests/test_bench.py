@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from bench import ablation, demo, int8, limits, objectives, scratch
+from bench import ablation, demo, int8, limits, objectives, scratch, training
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError, write_json, write_jsonl
@@ -225,3 +225,32 @@ def test_the_limit_of_decoding_counts_what_a_step_must_read_and_multiply():
     assert moved == 2 * (weights + kept * (3 * 10 + 12 * 2.5))
     assert operations == 12 * (2 * weights + 2 * kept * (10 + 2.5))
     assert limits.Limits("a device", copy=10.0, product=100.0).seconds(50, 200) == 5.0
+
+
+def test_training_counts_tokens_of_examples_and_not_their_padding():
+    case = training.Case("tiny", "float32", 2, 2, (60, 128), 1)  # a tenth and a quarter of the papers' lengths
+    examples = case.examples([(600, 512), (100, 40)])
+    assert [(len(example.source), len(example.target)) for example in examples] == [(60, 128), (10, 10)]
+    batch = next(training.BatchStream(examples, 2, seed=0))
+    made = []
+    work = training.Work(case, [batch, batch], made.append, lambda: None)
+    work.warm_up()
+    assert made == [batch], "each shape once"
+    work.run()
+    assert made == [batch] * 3
+    assert work.tokens == 2 * (60 + 128 + 10 + 10)
+    assert work.useful == work.tokens / (4 * (64 + 128))
+    assert work.useful_if_padded == work.tokens / (4 * (60 + 128))
+
+
+@pytest.mark.slow
+def test_the_training_bench_says_what_it_measured_and_where(tmp_path):
+    training.bench(training.TrainingBenchConfig(quick=True, peer=False, out=str(tmp_path / "found.json")))
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert [row["lengths"] for row in report["speed"]] == ["padded", *training.LENGTHS]
+    assert report["speed"][0]["times_padded"] == 1
+    assert {"date", "commit", "versions", "command"} <= report.keys()
+    for row in report["speed"]:
+        assert row["tokens_per_second"] > 0
+        assert 0 < row["useful_if_padded"] <= row["useful"] <= 1
+        assert row["ratio"] is None

@@ -144,15 +144,20 @@ def test_a_checkpoint_of_another_shape_is_one_line(tmp_path):
     checkpoints.close()
 
 
-def run_fit(folder, stop_at=None, by=signal.SIGTERM, evaluate=None, choose=None, kept=None, patience=0):
-    update = make_update(squares, make_optimizer(CONFIG))
+def run_fit(folder, stop_at=None, by=signal.SIGTERM, evaluate=None, choose=None, kept=None, patience=0, made=None):
+    made = [] if made is None else made
+    step = make_update(squares, make_optimizer(CONFIG))
     count = 0
 
-    def to_device(batch):
+    def update(*state_and_batch):
         nonlocal count
         count += 1
         if count == stop_at:
             os.kill(os.getpid(), by)
+        return step(*state_and_batch)
+
+    def to_device(batch):
+        made.append(batch.index.tolist())
         return jnp.asarray(batch.source)
 
     plan = Fit(
@@ -184,6 +189,40 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(tmp_path, stop_at, by):
     run_fit(tmp_path / "b", kept=pieces)
     np.testing.assert_array_equal(whole[-1]["w"], pieces[-1]["w"])
     assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]
+
+
+def test_the_next_batch_is_on_the_device_before_the_host_waits_and_each_is_used_once(tmp_path):
+    made, before = [], []
+
+    def evaluate(params):
+        before.append(len(made))
+        return {"score": 0.0}
+
+    run_fit(tmp_path, evaluate=evaluate, made=made)
+    assert before == [11, 21, 31, 40], "the last update makes none ahead"
+    batches = stream()
+    assert made == [next(batches).index.tolist() for _ in range(40)]
+
+
+def test_what_goes_wrong_with_the_next_batch_ends_the_fit(tmp_path):
+    class Broken(BatchStream):
+        def __next__(self):
+            if self._next == 3:
+                raise UserError("row 3: expected tokens")
+            return super().__next__()
+
+    plan = Fit(folder=tmp_path, steps=9, save_every=9, evaluate_every=9, evaluate=None, choose=None, keep=lambda params: None)
+    broken = Broken([Example([i], [i]) for i in range(13)], 4, seed=0)
+    update = make_update(squares, make_optimizer(CONFIG))
+    with pytest.raises(UserError, match="row 3: expected tokens"):
+        fit(start(), update, broken, lambda batch: jnp.asarray(batch.source), jax.random.key(1), plan, learning_rate(CONFIG))
+
+
+def test_an_update_leaves_no_second_copy_of_the_state():
+    state = start()
+    before = jax.tree.leaves((state.params, state.opt_state))
+    make_update(squares, make_optimizer(CONFIG))(state, jnp.ones((4, 1)), jax.random.key(0))
+    assert all(leaf.is_deleted() for leaf in before)
 
 
 @pytest.mark.parametrize("stop_at", [None, 27])

@@ -24,6 +24,10 @@ def numpy_logp(logits):
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
+def cross_entropy(logits, target, mask):
+    return losses.cross_entropy(losses.token_logprobs(logits, target), mask)
+
+
 def test_rewards_are_the_papers():
     outcomes = [Outcome.COMPILE_ERROR, Outcome.RUNTIME_ERROR, Outcome.FAILED_TEST, Outcome.PASSED]
     assert [REWARDS[outcome] for outcome in outcomes] == [-1.0, -0.6, -0.3, 1.0]
@@ -40,7 +44,7 @@ def test_cross_entropy_equals_numpys_over_masked_tokens(seed):
     logits, target, mask = random_case(seed)
     chosen = np.take_along_axis(numpy_logp(logits), target[..., None], -1)[..., 0]
     expected = -np.ma.masked_array(chosen, ~mask).mean()
-    assert float(losses.cross_entropy(jnp.array(logits), jnp.array(target), jnp.array(mask))) == pytest.approx(expected, rel=1e-5)
+    assert float(cross_entropy(jnp.array(logits), jnp.array(target), jnp.array(mask))) == pytest.approx(expected, rel=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
@@ -49,9 +53,9 @@ def test_what_stands_under_the_mask_changes_no_loss(seed):
     logits, target, mask = random_case(seed)
     other = np.where(mask[..., None], logits, 50.0).astype(np.float32)
     for loss in (
-        lambda x: losses.cross_entropy(jnp.array(x), jnp.array(target), jnp.array(mask)),
+        lambda x: cross_entropy(jnp.array(x), jnp.array(target), jnp.array(mask)),
         lambda x: losses.critic_loss(jnp.array(x), jnp.array(target[:, 0] % 7), jnp.array(mask))[0],
-        lambda x: losses.entropy(jnp.array(x), jnp.array(mask)),
+        lambda x: losses.masked_mean(losses.token_entropy(jnp.array(x)), jnp.array(mask)),
     ):
         assert float(loss(logits)) == pytest.approx(float(loss(other)), rel=1e-6)
 
@@ -66,16 +70,14 @@ def test_critic_pools_over_the_programs_tokens_only():
 
 
 def test_entropy_is_largest_for_the_uniform_distribution():
-    mask = jnp.ones((1, 1), bool)
-    assert float(losses.entropy(jnp.zeros((1, 1, 8)), mask)) == pytest.approx(np.log(8), rel=1e-6)
-    assert float(losses.entropy(jnp.array([[[50.0, 0.0]]]), mask)) == pytest.approx(0.0, abs=1e-6)
+    assert float(losses.token_entropy(jnp.zeros((1, 1, 8)))[0, 0]) == pytest.approx(np.log(8), rel=1e-6)
+    assert float(losses.token_entropy(jnp.array([[[50.0, 0.0]]]))[0, 0]) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_kl_is_zero_for_equal_policies_and_known_for_two_coins():
-    mask = jnp.ones((1, 1), bool)
     p, q = jnp.log(jnp.array([[[0.5, 0.5]]])), jnp.log(jnp.array([[[0.25, 0.75]]]))
-    assert float(losses.kl_divergence(p, p, mask)) == pytest.approx(0.0, abs=1e-7)
-    assert float(losses.kl_divergence(p, q, mask)) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3), rel=1e-5)
+    assert float(losses.token_kl(p, p)[0, 0]) == pytest.approx(0.0, abs=1e-7)
+    assert float(losses.token_kl(p, q)[0, 0]) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3), rel=1e-5)
 
 
 def test_sampled_kl_is_never_negative_zero_for_equal_policies_and_right_on_average():

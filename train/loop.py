@@ -69,7 +69,7 @@ class Loop:
         helper = (critic.graphdef, critic.params) if critic else (None, None)
         self.rl_gradient = state.make_gradient(steps.rl_loss(actor.graphdef, *helper, self.objective, config.terms), parts)
         self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout), parts)
-        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.terms.ce_weight * b, rl, ce))
+        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.terms.ce_weight * b, rl, ce), donate_argnums=0)
         self.apply = state.make_apply(optimizer)
         self.drift = steps.make_drift(actor.graphdef)
         self.logprobs = steps.make_logprobs(actor.graphdef)

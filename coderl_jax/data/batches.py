@@ -18,6 +18,9 @@ from coderl_jax.files import UserError
 
 _MULTIPLE = 16  # lengths are rounded up to it: fast attention kernels want even shapes
 _CUTS = 20  # candidate boundaries between buckets: every 5% of the examples
+_LENGTHS_AN_AXIS = 4
+_NEAR = 1.05
+_BATCHES_A_SHAPE = 2  # an epoch: what does not fill a batch of its own shape is padded to a larger one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,21 +81,43 @@ def bucket_lengths(lengths: Sequence[int], buckets: int) -> list[int]:
 
     They lie where the padding they cost together is least, of the choices that put a multiple of 5% of the rows into each.
     """
-    return [length for (length,) in _bucket_shapes(np.asarray(lengths, np.int64).reshape(-1, 1), buckets)]
-
-
-def _bucket_shapes(sizes: Int[np.ndarray, "n axes"], buckets: int) -> list[tuple[int, ...]]:
-    """Nested shapes for rows of several lengths each: see `bucket_lengths`."""
-    ordered = sizes[np.argsort(sizes.sum(axis=1), kind="stable")]
-    ends = sorted({-(-len(sizes) * cut // _CUTS) for cut in range(1, _CUTS + 1)})
-    largest = np.maximum.accumulate(-(-np.maximum(ordered, 1) // _MULTIPLE) * _MULTIPLE, axis=0)
+    ordered = np.sort(-(-np.maximum(np.asarray(lengths, np.int64), 1) // _MULTIPLE) * _MULTIPLE)
+    ends = sorted({-(-len(ordered) * cut // _CUTS) for cut in range(1, _CUTS + 1)})
 
     def padded_tokens(chosen: tuple[int, ...]) -> int:
-        return sum(int(largest[end - 1].sum()) * (end - start) for start, end in itertools.pairwise((0, *chosen)))
+        return sum(int(ordered[end - 1]) * (end - start) for start, end in itertools.pairwise((0, *chosen)))
 
     inner = itertools.chain.from_iterable(itertools.combinations(ends[:-1], n) for n in range(min(buckets, len(ends))))
     best = min(((*cuts, ends[-1]) for cuts in inner), key=padded_tokens)
-    return sorted({tuple(map(int, largest[end - 1])) for end in best})
+    return sorted({int(ordered[end - 1]) for end in best})
+
+
+def bucket_shapes(sizes: Int[np.ndarray, "n 2"], most: int) -> list[tuple[int, int]]:
+    """At most `most` shapes for examples of so many source and target tokens, by their sum; the last holds all.
+
+    Every shape is compiled for, so they are few: of all that can be made of four source and four target lengths (`bucket_lengths`), those
+    that are missed least are left out, as long as there are too many or the padding stays within 5% of what it is with all.
+    """
+    lengths = [bucket_lengths(sizes[:, axis].tolist(), _LENGTHS_AN_AXIS) for axis in (0, 1)]
+    places = [np.array(lengths[axis])[np.searchsorted(lengths[axis], sizes[:, axis])] for axis in (0, 1)]
+    own, examples = np.unique(np.stack(places, axis=1), axis=0, return_counts=True)
+    shapes = sorted({*map(tuple, own.tolist()), (lengths[0][-1], lengths[1][-1])}, key=lambda shape: (sum(shape), shape))
+
+    def padded_tokens(shapes: list[tuple[int, int]]) -> int:
+        return int((np.array(shapes).sum(axis=1)[smallest_shapes(own, shapes)] * examples).sum())
+
+    least = padded_tokens(shapes)
+    while len(shapes) > 1:
+        fewer = min(([*shapes[:i], *shapes[i + 1 :]] for i in range(len(shapes) - 1)), key=padded_tokens)
+        if len(shapes) <= most and padded_tokens(fewer) > _NEAR * least:
+            break
+        shapes = fewer
+    return shapes
+
+
+def smallest_shapes(sizes: Int[np.ndarray, "n 2"], shapes: Sequence[tuple[int, int]]) -> Int[np.ndarray, " n"]:
+    """Which of `shapes`, which stand in the order of their sums, is the first that holds each example."""
+    return (sizes[:, None, :] <= np.array(shapes)[None]).all(axis=-1).argmax(axis=1)
 
 
 class Stream:
@@ -142,16 +167,16 @@ class Stream:
 
 
 class BatchStream(Stream):
-    """Endless training batches; every one has exactly `batch_size` real examples and one of at most `buckets` shapes.
+    """Endless training batches; every one has exactly `batch_size` real examples and one of few shapes.
 
     The examples are shuffled anew every epoch, and epoch follows epoch without a gap. An epoch's batches are cut from that sequence:
     its last examples, fewer than a batch, open the next epoch. So after any number of epochs an example has been seen as often as
     every other, except that fewer than `batch_size` are one behind. Within an epoch, what does not fill a batch of its own
-    bucket joins the next larger one, and batches of all shapes come in random order.
+    bucket joins the next one that holds it, and batches of all shapes come in random order.
     """
 
-    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, buckets: int = 3):
-        """Plan the shapes; nothing is padded before it is asked for.
+    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, buckets: int = 16):
+        """Plan the shapes, at most `buckets`, fewer for few examples; nothing is padded before it is asked for.
 
         Raises:
           UserError: no examples.
@@ -163,9 +188,8 @@ class BatchStream(Stream):
         self._seed = seed
         known = getattr(examples, "lengths", None)  # of prepared ones, which need not be read for it
         self._sizes = np.array([(len(example.source), len(example.target)) for example in examples]) if known is None else known
-        self.shapes = _bucket_shapes(self._sizes, buckets)
-        fits = (self._sizes[:, None, :] <= np.array(self.shapes)[None]).all(axis=-1)
-        self._bucket = fits.argmax(axis=1)
+        self.shapes = bucket_shapes(self._sizes, max(1, min(buckets, len(examples) // (_BATCHES_A_SHAPE * batch_size))))
+        self._bucket = smallest_shapes(self._sizes, self.shapes)
         dealt = np.bincount(self._bucket, minlength=len(self.shapes)) / len(examples)
         self.shares = [(*shape, float(share)) for shape, share in zip(self.shapes, dealt, strict=True)]
         self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
@@ -195,11 +219,13 @@ class BatchStream(Stream):
         sequence = np.concatenate([np.random.default_rng([self._seed, 0, p]).permutation(n) for p in passes])
         window = sequence[start - start // n * n :][: end - start]
         batches = []
-        waiting = window[:0]
-        for bucket in range(len(self.shapes)):
-            rows = np.concatenate([waiting, window[self._bucket[window] == bucket]])
+        waiting = [window[:0] for _ in self.shapes]
+        for bucket, shape in enumerate(self.shapes):
+            rows = np.concatenate([waiting[bucket], window[self._bucket[window] == bucket]])
             full = len(rows) // b * b
             batches += [(bucket, rows[i : i + b]) for i in range(0, full, b)]
-            waiting = rows[full:]
+            if full < len(rows):  # there is a larger shape: all rows of the window fill whole batches
+                larger = bucket + 1 + int(smallest_shapes(np.array([shape]), self.shapes[bucket + 1 :])[0])
+                waiting[larger] = np.concatenate([waiting[larger], rows[full:]])
         order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(batches))
         return [batches[i] for i in order]

@@ -53,6 +53,32 @@ class Fit:
     tracking: Tracking = Tracking()
 
 
+class Ahead:
+    """A stream's batches on the device, the next of which is made while the device is busy with the present one.
+
+    No thread: an update is only begun by its call, so that the host is free until it reads a result. What was made ahead does not count.
+
+    Attributes:
+      position: of the stream after the batch last taken, for a checkpoint.
+    """
+
+    def __init__(self, batches: Stream, to_device: Callable[[Batch], Any]):
+        """At the stream's position; nothing is made yet."""
+        self._batches, self._to_device = batches, to_device
+        self._made: tuple[Any, dict[str, Any]] | None = None
+        self.position = batches.state()
+
+    def make(self) -> None:
+        """Make the next batch, unless it is there."""
+        self._made = self._made or (self._to_device(next(self._batches)), self._batches.state())
+
+    def take(self) -> Any:
+        """The next batch, made now if it was not before."""
+        self.make()
+        (batch, self.position), self._made = self._made, None
+        return batch
+
+
 def fit(
     state: TrainState,
     update: Callable,
@@ -87,11 +113,11 @@ def fit(
         state, extra = restored
         batches.restore(extra["position"])
         progress = extra["progress"]
-    first = int(state.step)
+    first, ahead = int(state.step), Ahead(batches, to_device)
     steps = plan.steps if not _given_up(plan, progress) else first
 
     def save(at: int) -> None:
-        checkpoints.save(at, state, {"position": batches.state(), "progress": progress})
+        checkpoints.save(at, state, {"position": ahead.position, "progress": progress})
 
     with (
         RunLog(plan.folder, plan.tracking, resume_at=first + 1) as log,
@@ -102,7 +128,9 @@ def fit(
     ):
         pending, began = [], time.perf_counter()
         for at in range(first + 1, steps + 1):
-            state, logged = update(state, to_device(next(batches)), key)
+            state, logged = update(state, ahead.take(), key)
+            if at < steps:
+                ahead.make()
             pending.append(logged)
             bar.update()
             last = at == plan.steps

@@ -13,7 +13,7 @@ from coderl_jax.config import Lengths, RLTerms
 from coderl_jax.data.batches import Batch, of_length, upstream_padding
 from coderl_jax.learner.state import Loss
 from coderl_jax.model.critic import critic_logits
-from coderl_jax.model.t5 import sequence_logits
+from coderl_jax.model.tokens import read_tokens
 from coderl_jax.objectives import losses, ppo
 from coderl_jax.objectives.returns import token_values
 from coderl_jax.objectives.signals import Signals
@@ -130,12 +130,16 @@ class ValueBatch(NamedTuple):
         return self.text.amount()
 
 
+def _logprobs(target: Array, logits: Array) -> Array:
+    return losses.token_logprobs(logits, target)
+
+
 def supervised_loss(graphdef: Any, dropout: float) -> Loss:
     """Cross-entropy on reference programs (CodeRL Eq. 1)."""
 
     def loss(params: Any, batch: TextBatch, key: Key[Array, ""]):
-        logits = sequence_logits(graphdef, params, batch.source, batch.source_mask, batch.target, dropout=dropout, key=key)
-        return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
+        logprobs = read_tokens(_logprobs, graphdef, [params], *batch[:3], dropout=dropout, key=key)
+        return losses.cross_entropy(logprobs, batch.target_mask), {}
 
     return loss
 
@@ -167,13 +171,15 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
       settings: weights of the terms, and the objective's own numbers.
     """
 
+    def read(target: Array, logits: Array) -> tuple[Array, Array | None]:
+        return losses.token_logprobs(logits, target), losses.token_entropy(logits) if settings.entropy_weight else None
+
     def loss(params: Any, batch: RLBatch, key: Key[Array, ""]):
         text, mask = batch.text, batch.text.target_mask
         values = batch.parts.get("critic", jnp.ones(mask.shape, jnp.float32))
         if critic is not None:
             values = token_values(critic_logits(critic, critic_params, text.source, text.source_mask, text.target), batch.outcome)
-        logits = sequence_logits(actor, params, text.source, text.source_mask, text.target)
-        logprobs = losses.token_logprobs(logits, text.target)
+        logprobs, entropy = read_tokens(read, actor, [params], *text[:3])
         parts = batch.parts | {"critic": jax.lax.stop_gradient(values)}
         told = logprobs if batch.weight is None else batch.weight * logprobs
         signals = Signals(told, mask, batch.tokens, batch.programs, batch.advantage, **parts)
@@ -182,7 +188,7 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
         if settings.kl_weight:
             value += settings.kl_weight * share * losses.sampled_kl(logprobs, batch.reference, mask)
         if settings.entropy_weight:
-            value -= settings.entropy_weight * share * losses.entropy(logits, mask)
+            value -= settings.entropy_weight * share * losses.masked_mean(entropy, mask)
         return value, {}
 
     return loss
@@ -209,7 +215,7 @@ def make_logprobs(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t
 
     @jax.jit
     def logprobs(params: Any, text: TextBatch) -> Array:
-        return losses.token_logprobs(sequence_logits(graphdef, params, text.source, text.source_mask, text.target), text.target)
+        return read_tokens(_logprobs, graphdef, [params], *text[:3])
 
     return logprobs
 
@@ -217,9 +223,12 @@ def make_logprobs(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t
 def make_drift(graphdef: Any) -> Callable[[Any, Any, TextBatch], dict[str, Array]]:
     """A jitted measure of how far a policy has moved: (params, reference params, programs) -> KL to the reference, entropy."""
 
+    def read(target: Array, now: Array, then: Array) -> dict[str, Array]:
+        return {"kl": losses.token_kl(now, then), "entropy": losses.token_entropy(now)}
+
     @jax.jit
     def drift(params: Any, reference: Any, text: TextBatch) -> dict[str, Array]:
-        now, then = (sequence_logits(graphdef, p, text.source, text.source_mask, text.target) for p in (params, reference))
-        return {"kl": losses.kl_divergence(now, then, text.target_mask), "entropy": losses.entropy(now, text.target_mask)}
+        found = read_tokens(read, graphdef, [params, reference], *text[:3])
+        return {name: losses.masked_mean(values, text.target_mask) for name, values in found.items()}
 
     return drift

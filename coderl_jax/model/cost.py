@@ -9,6 +9,7 @@ from typing import NamedTuple
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError, shown
 from coderl_jax.model.critic import HEAD_WIDTH, OUTCOMES
+from coderl_jax.model.tokens import AT_ONCE
 
 
 class Device(NamedTuple):
@@ -107,9 +108,9 @@ def training_memory(
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
 
     Every layer's input is kept; under "products" so are the products with parameters, and under "nothing" about six tenths of all that a
-    layer computes. Under the first two one layer at a time is computed again. The logits exist three times over: themselves, their
-    softmax, their gradient. The compiler shares some of that: its own figures for CodeT5's shapes lie between a third below and a
-    sixteenth above this.
+    layer computes. Under the first two one layer at a time is computed again. The logits that are made at a time exist three times over:
+    themselves, their softmax, their gradient; where that is not all of them, the gradient of their table is summed up beside, in two
+    copies. The compiler shares some of that: its own figures for CodeT5's shapes lie between a third below and a fifth above this.
 
     Args:
       shape: of the model.
@@ -134,8 +135,10 @@ def training_memory(
     elif remat == "products":
         kept += shape.encoder_layers * s * (4 * inner + 2 * d + shape.d_ff)
         kept += shape.decoder_layers * (t * (6 * inner + 3 * d + shape.d_ff) + s * 2 * inner)
-    logits = 3 * t * (OUTCOMES if critic else shape.vocab_size)
-    return Memory(16.0 * parameters(shape, critic) / shards, rows * (width * (kept + again) + 4.0 * logits))
+    logits, beside = rows * t * (OUTCOMES if critic else shape.vocab_size), 0
+    if logits > AT_ONCE:
+        logits, beside = AT_ONCE, 2 * shape.vocab_size * d
+    return Memory(16.0 * parameters(shape, critic) / shards, rows * width * (kept + again) + 4.0 * (3 * logits + beside))
 
 
 def decode_bytes(shape: ModelShape, rows: int, s: int, t: int) -> float:

@@ -33,6 +33,30 @@ def shift_right(target: Int[Array, "b t"]) -> Int[Array, "b t"]:
     return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START_ID)
 
 
+@jax.custom_vjp
+def project(states: Float[Array, "*a d"], table: Float[Array, "v d"]) -> Float[Array, "*a v"]:
+    """Products of scaled decoder states with every row of a float32 table, made in the type of the states, float32.
+
+    So are those of the backward pass, whose gradient of the table is float32: left to itself JAX would multiply in float32, at half of a
+    GPU's speed or less, and round the table's gradient.
+    """
+    return jnp.einsum("...d,vd->...v", states, table.astype(states.dtype), preferred_element_type=jnp.float32)
+
+
+def _project_forward(states: Array, table: Array) -> tuple[Array, tuple[Array, Array]]:
+    return project(states, table), (states, table)
+
+
+def _project_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    states, table = kept
+    slope = slope.astype(states.dtype)
+    of_table = jnp.einsum("...v,...d->vd", slope, states, preferred_element_type=jnp.float32)
+    return jnp.einsum("...v,vd->...d", slope, table.astype(states.dtype)), of_table
+
+
+project.defvjp(_project_forward, _project_backward)
+
+
 class EncoderLayer(nnx.Module):
     """Self-attention, then feed-forward, each behind a norm and added to the residual stream."""
 
@@ -66,7 +90,6 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "b t d"],
-        mask: Bool[Array, "1 1 t t"],
         bias: Float[Array, "h t t"],
         memory: Float[Array, "b s d"],
         source_mask: Bool[Array, "b 1 1 s"],
@@ -74,7 +97,8 @@ class DecoderLayer(nnx.Module):
     ) -> Float[Array, "b t d"]:
         """The residual stream after this layer, all positions at once."""
         normed = self.attention_norm(x)
-        mixed = self.attention.attend(self.attention.queries(normed), *self.attention.keys_values(normed), mask, bias, drop.at(0))
+        seen = self.attention.keys_values(normed)
+        mixed = self.attention.attend(self.attention.queries(normed), *seen, None, bias, drop.at(0), causal=True)
         x = x + drop.at(1)(mixed)
         queries = self.cross.queries(self.cross_norm(x))
         x = x + drop.at(3)(self.cross.attend(queries, *self.cross.keys_values(memory), source_mask, None, drop.at(2)))
@@ -104,7 +128,7 @@ class T5(nnx.Module):
 
         Args:
           source: token ids.
-          source_mask: False at padding, which nothing looks at.
+          source_mask: False at padding, which stands at the end and which nothing looks at.
           dropout: rate, applied when `key` is given.
           key: seeds dropout.
         """
@@ -137,20 +161,23 @@ class T5(nnx.Module):
         drop = Dropout(dropout, key)
         at = jnp.arange(target_in.shape[1])
         bias = self.decoder_bias(at, at)
-        mask = (at[None, :] <= at[:, None])[None, None]
         cross_mask = source_mask[:, None, None, :]
         x = drop.at(0)(self._embed(target_in))
-        x = self._run(self.decoder_layers, x, drop.at(1), lambda layer, x, drop: layer(x, mask, bias, memory, cross_mask, drop))
+        x = self._run(self.decoder_layers, x, drop.at(1), lambda layer, x, drop: layer(x, bias, memory, cross_mask, drop))
         return drop.at(2)(self.decoder_norm(x))
 
     def scaled(self, hidden: Float[Array, "*a d"]) -> Float[Array, "*a d"]:
         """Decoder states as the output projection (and the critic's head) reads them: times d_model**-0.5 where tied."""
         return hidden * self.shape.d_model**-0.5 if self.shape.tied else hidden
 
+    @property
+    def table(self) -> Float[Array, "v d"]:
+        """The output projection, float32: the embedding where tied."""
+        return (self.embedding if self.output is None else self.output)[...]
+
     def logits(self, hidden: Float[Array, "*a d"]) -> Float[Array, "*a v"]:
         """Logits over the vocabulary, float32, of decoder states."""
-        table = self.embedding if self.output is None else self.output
-        return jnp.einsum("...d,vd->...v", self.scaled(hidden), table[...].astype(hidden.dtype), preferred_element_type=jnp.float32)
+        return project(self.scaled(hidden), self.table)
 
     def _embed(self, tokens: Int[Array, "*a"]) -> Float[Array, "*a d"]:
         # Looked up in float32, then cast: the gradient of a bfloat16 lookup is a slow scatter.

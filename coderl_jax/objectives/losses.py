@@ -10,26 +10,42 @@ def masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
+@jax.custom_vjp
 def token_logprobs(logits: Float[Array, "b t v"], target: Int[Array, "b t"]) -> Float[Array, "b t"]:
     """log p(w_t | w_<t, D), natural logarithm, float32 [b, t]."""
-    logits = logits.astype(jnp.float32)
+    return _logprobs_forward(logits, target)[0]
+
+
+def _logprobs_forward(logits: Array, target: Array) -> tuple[Array, tuple[Array, ...]]:
+    wide = logits.astype(jnp.float32)
     # The largest is taken off first: a confident token's tiny loss would drown in the rounding of two large numbers.
-    logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    chosen = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-    return chosen - jnp.log(jnp.sum(jnp.exp(logits), axis=-1))
+    largest = jnp.max(wide, axis=-1, keepdims=True)
+    chosen = jnp.take_along_axis(logits, target[..., None], axis=-1).astype(jnp.float32) - largest
+    total = jnp.log(jnp.sum(jnp.exp(wide - largest), axis=-1, keepdims=True))
+    return (chosen - total)[..., 0], (logits, target, largest, total)
 
 
-def cross_entropy(logits: Float[Array, "b t v"], target: Int[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
+def _logprobs_backward(kept: tuple[Array, ...], slope: Array) -> tuple[Array, None]:
+    """d log p_w / d logits = (1 at w) - p: compared, where the derivative of looking up would scatter into zeros."""
+    logits, target, largest, total = kept
+    p = jnp.exp(logits.astype(jnp.float32) - largest - total)
+    at_target = jnp.arange(logits.shape[-1], dtype=target.dtype) == target[..., None]
+    return (slope[..., None] * (at_target - p)).astype(logits.dtype), None
+
+
+token_logprobs.defvjp(_logprobs_forward, _logprobs_backward)
+
+
+def cross_entropy(logprobs: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
     """Negative log-likelihood of reference programs, nats a token.
 
     L_ce = - sum_t log p(w_t | w_<t, D)            CodeRL Eq. 1, divided by the batch's tokens
 
     Args:
-      logits: float [b, t, v], position t predicting target t.
-      target: int32 [b, t].
+      logprobs: from `token_logprobs`, float32 [b, t].
       mask: True at program tokens and the end token, bool [b, t].
     """
-    return -masked_mean(token_logprobs(logits, target), mask)
+    return -masked_mean(logprobs, mask)
 
 
 def pooled_logits(critic_logits: Float[Array, "b t k"], mask: Bool[Array, "b t"]) -> Float[Array, "b k"]:
@@ -57,17 +73,17 @@ def critic_loss(
     return -jnp.mean(chosen), (jnp.argmax(logits, axis=-1) == outcome).astype(jnp.float32)
 
 
-def entropy(logits: Float[Array, "b t v"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
-    """Mean entropy of the next-token distribution, nats a token."""
+def token_entropy(logits: Float[Array, "b t v"]) -> Float[Array, "b t"]:
+    """Entropy of each next-token distribution, nats, float32."""
     logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    return masked_mean(-jnp.sum(jnp.exp(logp) * logp, axis=-1), mask)
+    return -jnp.sum(jnp.exp(logp) * logp, axis=-1)
 
 
-def kl_divergence(logits: Float[Array, "b t v"], reference: Float[Array, "b t v"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
-    """Mean KL(p || reference) of the next-token distributions, nats a token; 0 where they agree."""
+def token_kl(logits: Float[Array, "b t v"], reference: Float[Array, "b t v"]) -> Float[Array, "b t"]:
+    """KL(p || reference) of each next-token distribution, nats, float32; 0 where they agree."""
     logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     logq = jax.nn.log_softmax(reference.astype(jnp.float32), axis=-1)
-    return masked_mean(jnp.sum(jnp.exp(logp) * (logp - logq), axis=-1), mask)
+    return jnp.sum(jnp.exp(logp) * (logp - logq), axis=-1)
 
 
 def sampled_kl(logprobs: Float[Array, "b t"], reference: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
