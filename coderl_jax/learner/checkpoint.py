@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,9 +58,13 @@ class Checkpoints:
         folder, kept = self._checkpointer.directory, "there is no earlier one" if self.latest is None else f"{self.latest} is kept"
         why = " ".join(str(error).split())[-160:]
         print(f"{folder}: checkpoint: expected a store to write to, got ...{why}; training goes on, {kept}; make room", file=sys.stderr)
-        if hosts.is_first():
-            for half in pathlib.Path(folder).glob("*.orbax-checkpoint-tmp"):
-                shutil.rmtree(half, ignore_errors=True)  # a full disk needs the room
+        for _ in range(20 if hosts.is_first() else 0):  # a full disk needs the room; threads of the failed save may still write
+            halves = list(pathlib.Path(folder).glob("*.orbax-checkpoint-tmp"))
+            for half in halves:
+                shutil.rmtree(half, ignore_errors=True)
+            if not halves:
+                break
+            time.sleep(0.1)
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The latest state, placed and typed as `like`, with its extra; None where there is none.
