@@ -3,10 +3,10 @@
     python -m bench.training                  # writes bench/results/training-DATE.json
     python -m bench.training --quick          # small, nothing written unless --out says where
 
-Both make the same updates in turn: the same random weights and tokens, dropout 0.1, the gradient's norm clipped to 1, AdamW on float32
-parameters. On a CPU: CodeT5-small, float32, 4 x (160 + 128) tokens, a quarter of the lengths of the papers. On an accelerator:
-CodeT5-large, bfloat16 (PyTorch: autocast), 64 x (600 + 512) tokens; the peer takes 16 at a time, more do not fit beside its logits. It is
-left out where PyTorch sees no device of the same kind.
+Both make the same updates: the same random weights and tokens, dropout 0.1, the gradient's norm clipped to 1, AdamW on float32
+parameters. On a CPU they take turns: CodeT5-small, float32, 8 x (160 + 128) tokens, a quarter of the lengths of the papers. On an
+accelerator, the peer first: CodeT5-large, bfloat16 (PyTorch: autocast), 64 x (600 + 512) tokens; the peer takes 16 at a time, more do not
+fit beside its logits. It is left out where PyTorch sees no device of the same kind.
 
 Then on lengths of real examples, of which we fill buckets and the peer pads each batch to its longest, as its own collator does. Tokens
 that count are those of examples, not of padding; so do operations, by `model.cost`, in the share of the limit.
@@ -98,7 +98,7 @@ def bench(config: TrainingBenchConfig) -> None:
     case = Case("tiny", "float32", 4, 4, (48, 32), 2)
     if not config.quick:
         on_cpu = jax.devices()[0].platform == "cpu"
-        case = Case("small", "float32", 4, 4, (160, 128), 2) if on_cpu else Case("large", "bfloat16", 64, 16, LONGEST, 4)
+        case = Case("small", "float32", 8, 8, (160, 128), 2) if on_cpu else Case("large", "bfloat16", 64, 16, LONGEST, 4)
     report = {"speed": speed(case, config)}
     out = config.out or (None if config.quick else f"bench/results/training-{datetime.date.today()}.json")
     if out:
@@ -115,45 +115,61 @@ def speed(case: Case, config: TrainingBenchConfig) -> list[dict[str, Any]]:
         ours = Ours(case, pathlib.Path(folder))
         theirs = Theirs(case, pathlib.Path(folder), device) if device else None
     print(f"{case.shape}, {case.dtype}, on {limits.device}, --remat {ours.remat}; products {limits.product / 1e9:,.0f} GFLOP/s", flush=True)
-    count = case.batch * (case.updates if not config.quick else 1)
-    works = {"padded": [LONGEST] * count} | {name: pairs * max(1, count // 64) for name, pairs in LENGTHS.items()}
-    rows, rounds = [], 1 if config.quick else config.rounds
-    for name, lengths in works.items():
-        examples = case.examples(lengths)
-        row = {"lengths": name, "case": dataclasses.asdict(case), "device": limits.device, "remat": ours.remat}
-        row |= compare(ours.work(examples), theirs.work(examples) if theirs else None, rounds)
-        row["share_of_limit"] = row["operations"] / min(row["seconds"]["ours"]) / limits.product
-        row |= {"product_operations_per_second": limits.product, "load_average": os.getloadavg()[0]}
-        rows.append(row)
-        gain = row["tokens_per_second"] / (rows[0]["tokens_per_second"] * row["useful_if_padded"])
-        row["times_padded"] = gain
-        print(f"{name}: {row['tokens_per_second']:,.0f} tokens/s, {row['share_of_limit']:.0%} of the limit in products")
-        print(f"  {row['useful']:.0%} of what is computed is no padding; {gain:.2f} times what padding all to the longest gives")
-        beside = f"{row['hugging_face_tokens_per_second']:,.0f} tokens/s: we are {row['ratio']:.2f} times as fast" if theirs else "left out"
-        print(f"  Hugging Face {beside}", flush=True)
+    count, rounds = (case.batch, 1) if config.quick else (case.batch * case.updates, config.rounds)
+    kinds = {"padded": [LONGEST] * count} | {name: pairs * max(1, count // 64) for name, pairs in LENGTHS.items()}
+    works = {name: {"ours": ours.work(examples)} for name, examples in ((name, case.examples(kinds[name])) for name in kinds)}
+    if theirs:
+        for name, work in works.items():
+            work["theirs"] = theirs.work(case.examples(kinds[name]))
+    seconds = taken(works, rounds, in_turn=device == "cpu", release=theirs.release if theirs else None)
+    rows: list[dict[str, Any]] = []
+    for name, work in works.items():
+        rate = {who: work[who].tokens / min(times) for who, times in seconds[name].items()}
+        mine = work["ours"]
+        padded = rows[0]["tokens_per_second"] if rows else rate["ours"] / mine.useful_if_padded
+        rows.append({
+            "lengths": name, "case": dataclasses.asdict(case), "device": limits.device, "remat": ours.remat,
+            "tokens_per_second": rate["ours"], "hugging_face_tokens_per_second": rate.get("theirs"),
+            "ratio": rate["ours"] / rate["theirs"] if theirs else None,
+            "useful": mine.useful, "hugging_face_useful": work["theirs"].useful if theirs else None,
+            "useful_if_padded": mine.useful_if_padded, "times_padded": rate["ours"] / (padded * mine.useful_if_padded),
+            "operations": mine.operations, "share_of_limit": mine.operations / min(seconds[name]["ours"]) / limits.product,
+            "product_operations_per_second": limits.product, "seconds": seconds[name], "load_average": os.getloadavg()[0],
+        })  # fmt: skip
+        tell(rows[-1])
     return rows
 
 
-def compare(ours: "Work", theirs: "Work | None", rounds: int) -> dict[str, Any]:
-    """Both in turn, after each has seen every shape once; rates are of the fastest round."""
-    works = {"ours": ours, "theirs": theirs} if theirs else {"ours": ours}
-    for work in works.values():
-        work.warm_up()
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            seconds[name].append(timed(work.run))
-    rate = {name: work.tokens / min(seconds[name]) for name, work in works.items()}
-    return {
-        "tokens_per_second": rate["ours"],
-        "hugging_face_tokens_per_second": rate.get("theirs"),
-        "ratio": rate["ours"] / rate["theirs"] if theirs else None,
-        "useful": ours.useful,
-        "useful_if_padded": ours.useful_if_padded,
-        "hugging_face_useful": theirs.useful if theirs else None,
-        "operations": ours.operations,
-        "seconds": seconds,
-    }
+def tell(row: dict[str, Any]) -> None:
+    """Print a row."""
+    print(f"{row['lengths']}: {row['tokens_per_second']:,.0f} tokens/s, {row['share_of_limit']:.0%} of the limit in products")
+    print(f"  {row['useful']:.0%} of what is computed is no padding; {row['times_padded']:.2f} times what padding all to the longest gives")
+    theirs = row["hugging_face_tokens_per_second"]
+    beside = f"{theirs:,.0f} tokens/s: we are {row['ratio']:.2f} times as fast" if theirs else "left out"
+    print(f"  Hugging Face {beside}", flush=True)
+
+
+def taken(works: dict[str, dict[str, "Work"]], rounds: int, in_turn: bool, release: Any) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every round of each one's work of each kind, after it has seen every shape once.
+
+    Args:
+      works: kind -> "ours" and, if there is a peer, "theirs" -> what is to be done.
+      rounds: times that it is done.
+      in_turn: whether the two take turns; a GPU's memory holds but one at work, and nothing else runs there: first the peer, then we.
+      release: gives the peer's memory back.
+    """
+    seconds: dict[str, dict[str, list[float]]] = {kind: {who: [] for who in work} for kind, work in works.items()}
+    both = [who for who in ("theirs", "ours") if who in next(iter(works.values()))]
+    for group in [both] if in_turn else [[who] for who in both]:
+        for kind, work in works.items():
+            for who in group:
+                work[who].warm_up()
+            for _ in range(rounds):
+                for who in group:
+                    seconds[kind][who].append(timed(work[who].run))
+        if group == ["theirs"]:
+            release()
+    return seconds
 
 
 class Work:
@@ -251,6 +267,13 @@ class Theirs:
             padded = [pad_to(texts, -(-max(map(len, texts)) // 8) * 8) for texts in zip(*rows, strict=True)]
             batches.append(Batch(*padded[0], *padded[1], index.astype(np.int32)))
         return Work(self.case, batches, self._update, self._wait)
+
+    def release(self) -> None:
+        """Give all memory back; nothing can be done after it."""
+        import torch
+
+        self.model = self.optimizer = None
+        torch.cuda.empty_cache()
 
     def _update(self, batch: Batch) -> None:
         import torch
