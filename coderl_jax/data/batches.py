@@ -5,7 +5,6 @@ shapes fit the data. The order is a pure function of (seed, batch number), so th
 """
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from coderl_jax.files import UserError
 
 _MULTIPLE = 16  # lengths are rounded up to it: fast attention kernels want even shapes
 _CUTS = 20  # candidate boundaries between buckets: every 5% of the examples
-_LENGTHS_AN_AXIS = 4
+_LENGTHS_AN_AXIS = 6
 _NEAR = 1.05
 _BATCHES_A_SHAPE = 2  # an epoch: what does not fill a batch of its own shape is padded to a larger one
 
@@ -81,21 +80,25 @@ def bucket_lengths(lengths: Sequence[int], buckets: int) -> list[int]:
 
     They lie where the padding they cost together is least, of the choices that put a multiple of 5% of the rows into each.
     """
-    ordered = np.sort(-(-np.maximum(np.asarray(lengths, np.int64), 1) // _MULTIPLE) * _MULTIPLE)
+    ordered = np.sort(-(-np.maximum(np.asarray(lengths, np.int64), 1) // _MULTIPLE) * _MULTIPLE).tolist()
     ends = sorted({-(-len(ordered) * cut // _CUTS) for cut in range(1, _CUTS + 1)})
 
-    def padded_tokens(chosen: tuple[int, ...]) -> int:
-        return sum(int(ordered[end - 1]) * (end - start) for start, end in itertools.pairwise((0, *chosen)))
-
-    inner = itertools.chain.from_iterable(itertools.combinations(ends[:-1], n) for n in range(min(buckets, len(ends))))
-    best = min(((*cuts, ends[-1]) for cuts in inner), key=padded_tokens)
-    return sorted({int(ordered[end - 1]) for end in best})
+    # The first `end` rows in so many buckets: the least tokens that takes, and the lengths. One bucket more at a time.
+    found, best = {0: (0, ())}, []
+    for _ in range(min(buckets, len(ends))):
+        found = {
+            end: min((tokens + ordered[end - 1] * (end - start), (*chosen, ordered[end - 1])) for start, (tokens, chosen) in before)
+            for end in ends
+            if (before := [(start, kept) for start, kept in found.items() if start < end])
+        }
+        best.append(found[ends[-1]])
+    return sorted(set(min(best)[1]))
 
 
 def bucket_shapes(sizes: Int[np.ndarray, "n 2"], most: int) -> list[tuple[int, int]]:
     """At most `most` shapes for examples of so many source and target tokens, by their sum; the last holds all.
 
-    Every shape is compiled for, so they are few: of all that can be made of four source and four target lengths (`bucket_lengths`), those
+    Every shape is compiled for, so they are few: of all that can be made of six source and six target lengths (`bucket_lengths`), those
     that are missed least are left out, as long as there are too many or the padding stays within 5% of what it is with all.
     """
     lengths = [bucket_lengths(sizes[:, axis].tolist(), _LENGTHS_AN_AXIS) for axis in (0, 1)]
