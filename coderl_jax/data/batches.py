@@ -178,7 +178,7 @@ class BatchStream(Stream):
     bucket joins the next one that holds it, and batches of all shapes come in random order.
     """
 
-    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, buckets: int = 16):
+    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, buckets: int = 8):
         """Plan the shapes, at most `buckets`, fewer for few examples; nothing is padded before it is asked for.
 
         Raises:
