@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model import layers
+from coderl_jax.model import layers, t5
 from coderl_jax.model.critic import Critic, critic_from_actor, critic_logits
 from coderl_jax.model.decoding import Quantized, attend, decode_step, empty_cache, quantized, ready, source_cache
 from coderl_jax.model.mesh import abstract_params
