@@ -63,10 +63,11 @@ class Work:
 
     def arithmetic_flops(self) -> float:
         """Operations of a step on one chip by `model.cost`, layers computed again: what the count of the text is held against."""
-        layers, projection = cost.forward_flops(self.shape, self.lengths.max_prompt_tokens, self.lengths.max_new_tokens)
+        s, t = self.lengths.max_prompt_tokens, self.lengths.max_new_tokens
         if self.program == "sample":
             return self.useful_flops()
-        return self.rows * (4 * layers + (3 * projection if self.program == "train" else 0))
+        projection = 0 if self.program == "train" else 3 * cost.forward_flops(self.shape, s, t)[1]  # a critic has none
+        return self.rows * (cost.training_flops(self.shape, s, t, "layers") - projection)
 
     def useful_flops(self) -> float:
         """Operations of a step on one chip that the mathematics asks for: what is computed again for memory's sake is left out."""

@@ -13,20 +13,19 @@ programs are as long as they may be and none compiles, so the judge has little t
 """
 
 import dataclasses
-import datetime
 import os
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from bench.demo import SHIPPED
+from bench.peers import PeerBench, torch_device
 from bench.sampling import SHAPES
 from coderl_jax import cli
-from coderl_jax.files import describe_run, read_jsonl, write_json
+from coderl_jax.files import read_jsonl
 
 PHASES = ("sampling", "scoring", "updating", "drift")
 """Of a round: the device works. It waits while the host waits for the judge (`judging`) or does something else (`idle`)."""
@@ -34,19 +33,13 @@ LENGTHS = "--max-prompt-tokens 256 --max-new-tokens 128"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RLLoopBenchConfig:
+class RLLoopBenchConfig(PeerBench):
     """Seconds of a round of RL."""
 
-    out: str | None = None
-    """Result, a JSON file; none: bench/results/rl_loop-DATE.json, with --quick nothing."""
     rounds: int = 4
-    """Rounds of each, the first one not counted."""
-    peer: bool = True
-    """Measure the PyTorch loop too."""
+    """Rounds of each, the first one not counted; 2 with --quick."""
     workers: int = 2
     """Processes that run programs."""
-    quick: bool = False
-    """8 problems x 4 programs, 2 rounds."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,10 +59,7 @@ def bench(config: RLLoopBenchConfig) -> None:
             models[f"{name}, bfloat16, random weights"] = (random_model(name, pathlib.Path(folder)), "bfloat16")
         for name, (model, dtype) in models.items():
             found.append(measured(config, name, model, dtype, pathlib.Path(folder)))
-    out = config.out or (None if config.quick else f"bench/results/rl_loop-{datetime.date.today()}.json")
-    if out:
-        write_json(pathlib.Path(out), {"rounds": found, "date": str(datetime.date.today()), **describe_run(config, {})})
-        print(f"wrote {out}", file=sys.stderr)
+    config.keep("rl_loop", {"rounds": found})
 
 
 def measured(config: RLLoopBenchConfig, name: str, model: str, dtype: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -129,24 +119,15 @@ def random_model(name: str, folder: pathlib.Path) -> str:
 
 def peer(config: RLLoopBenchConfig, model: str, dtype: str, size: dict[str, int]) -> float | None:
     """Seconds a round of the PyTorch loop on the device that JAX uses; None where there is none for it."""
-    import jax
-
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError:
-        print("PyTorch is not installed: its loop is left out", file=sys.stderr)
-        return None
-    platform = jax.devices()[0].platform
-    if platform != "cpu" and not (platform == "gpu" and torch.cuda.is_available()):
-        print(f"PyTorch sees no {platform}: its loop is left out", file=sys.stderr)
+    device = torch_device()
+    if device is None:
         return None
     from bench.rl_loop_peer import TorchLoop
     from coderl_jax.config import Judging
     from coderl_jax.sandbox import Judge
 
     with Judge(Judging(time_limit=1.0, workers=config.workers)) as judge:
-        loop = TorchLoop(model, "cuda" if platform == "gpu" else "cpu", dtype, size, judge, LENGTHS)
+        loop = TorchLoop(model, device, dtype, size, judge, LENGTHS)
         seconds = []
         for number in range(2 if config.quick else config.rounds):
             began = time.perf_counter()

@@ -11,21 +11,18 @@ Counted, not timed, is how many slot-steps write a token that is wanted when pro
 """
 
 import dataclasses
-import datetime
 import os
 import pathlib
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from bench.peers import PeerBench, timed, torch_device
 from coderl_jax import cli
 from coderl_jax.config import ModelShape, Sampling
-from coderl_jax.files import describe_run, write_json
 
 SHAPES = {
     "small": ModelShape(d_model=512, d_kv=64, d_ff=2048, heads=8, encoder_layers=6, decoder_layers=6, vocab_size=32100),
@@ -38,17 +35,11 @@ LENGTHS = [26, 51, 64, 74, 82, 89, 97, 106, 116, 127, 135, 147, 160, 171, 187, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplingBenchConfig:
+class SamplingBenchConfig(PeerBench):
     """The sampler's speed beside Hugging Face's."""
 
-    out: str | None = None
-    """Result, a JSON file; none: bench/results/sampling-DATE.json, with --quick nothing."""
     rounds: int = 2
     """Times that each of the two draws, in turn; the fastest counts."""
-    peer: bool = True
-    """Measure Hugging Face too."""
-    quick: bool = False
-    """A small model and few tokens, one round."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +78,7 @@ def bench(config: SamplingBenchConfig) -> None:
         f"{counted['problems']} problems x {counted['samples']} programs of real lengths on {counted['slots']} slots: "
         f"{counted['useful']:.1%} of slot-steps useful, {counted['useful_in_whole_batches']:.1%} where a batch waits for its longest"
     )
-    out = config.out or (None if config.quick else f"bench/results/sampling-{datetime.date.today()}.json")
-    if out:
-        write_json(pathlib.Path(out), {**report, "date": str(datetime.date.today()), **describe_run(config, {})})
-        print(f"wrote {out}", file=sys.stderr)
+    config.keep("sampling", report)
 
 
 def cases(quick: bool) -> list[Case]:
@@ -134,13 +122,6 @@ def speed(case: Case, config: SamplingBenchConfig) -> dict[str, Any]:
     print(f"  Hugging Face {beside}")
     print(f"  limit: copies {limits.copy / 1e9:,.1f} GB/s, matrix products {limits.product / 1e9:,.0f} GFLOP/s", flush=True)
     return found
-
-
-def timed(draw: Any) -> float:
-    """Seconds of a call."""
-    began = time.perf_counter()
-    draw()
-    return time.perf_counter() - began
 
 
 class Ours:
@@ -201,25 +182,6 @@ class Theirs:
         if self.device != "cpu":
             torch.cuda.synchronize()
         return int(rows[:, 1:].numel())
-
-
-def torch_device() -> str | None:
-    """PyTorch's name of the kind of device that JAX uses, or None, and why is said, where it or transformers is missing there."""
-    import jax
-
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError:
-        print("PyTorch is not installed: Hugging Face is left out", file=sys.stderr)
-        return None
-    platform = jax.devices()[0].platform
-    if platform == "cpu":
-        return "cpu"
-    if platform == "gpu" and torch.cuda.is_available():
-        return "cuda"
-    print(f"PyTorch sees no {platform}: Hugging Face is left out", file=sys.stderr)
-    return None
 
 
 def real_lengths(problems: int, samples: int) -> np.ndarray:

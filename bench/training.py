@@ -13,21 +13,19 @@ that count are those of examples, not of padding; so do operations, by `model.co
 """
 
 import dataclasses
-import datetime
 import os
 import pathlib
-import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from bench.sampling import SHAPES, timed, torch_device
+from bench.peers import PeerBench, timed, torch_device
+from bench.sampling import SHAPES
 from coderl_jax import cli
 from coderl_jax.config import MeshShape, Optimizer
 from coderl_jax.data.batches import Batch, BatchStream, Example, pad_to
-from coderl_jax.files import describe_run, write_json
 
 SETTINGS = Optimizer(warmup_steps=0, learning_rate=1e-4)
 LONGEST = (600, 512)
@@ -54,17 +52,11 @@ LENGTHS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingBenchConfig:
+class TrainingBenchConfig(PeerBench):
     """Training's speed beside Hugging Face's."""
 
-    out: str | None = None
-    """Result, a JSON file; none: bench/results/training-DATE.json, with --quick nothing."""
     rounds: int = 3
     """Times that each of the two makes the updates, in turn; the fastest counts."""
-    peer: bool = True
-    """Measure Hugging Face too."""
-    quick: bool = False
-    """A small model and few tokens, one round."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +91,7 @@ def bench(config: TrainingBenchConfig) -> None:
     if not config.quick:
         on_cpu = jax.devices()[0].platform == "cpu"
         case = Case("small", "float32", 8, 8, (160, 128), 2) if on_cpu else Case("large", "bfloat16", 64, 16, LONGEST, 4)
-    report = {"speed": speed(case, config)}
-    out = config.out or (None if config.quick else f"bench/results/training-{datetime.date.today()}.json")
-    if out:
-        write_json(pathlib.Path(out), {**report, "date": str(datetime.date.today()), **describe_run(config, {})})
-        print(f"wrote {out}", file=sys.stderr)
+    config.keep("training", {"speed": speed(case, config)})
 
 
 def speed(case: Case, config: TrainingBenchConfig) -> list[dict[str, Any]]:

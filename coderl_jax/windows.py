@@ -30,11 +30,15 @@ class Windows:
         """
         self._output, self._folder = output, windows_folder(output.partial)
         self._count = -(-total // size)
-        hosts.on_first(lambda: self._folder.mkdir(exist_ok=True))
-        there = hosts.on_first(lambda: {int(path.stem) for path in self._folder.glob("*.jsonl")})
+        there = hosts.on_first(self._begun)
         every = [(number, number * size, min((number + 1) * size, total)) for number in range(self._count)]
         self.left = hosts.share([window for window in every if window[0] not in there])
         self.done = sum(end - start for number, start, end in every if number in there)
+
+    def _begun(self) -> set[int]:
+        """The numbers of the finished windows."""
+        self._folder.mkdir(exist_ok=True)
+        return {int(path.stem) for path in self._folder.glob("*.jsonl")}
 
     def write(self, number: int, rows: Iterable[dict[str, Any]], note: Any = None) -> None:
         """Write a window's rows, which makes it finished, and a JSON value that belongs to it."""

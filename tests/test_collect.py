@@ -17,13 +17,13 @@ from coderl_jax.rollout.collect import (
     advantages,
     by_difficulty,
     deal,
+    draw,
     error_types,
     outcome_mix,
     passing_share,
     ratio_advantages,
     return_shares,
     rewards,
-    sample_and_judge,
     seed_of,
     to_rollout,
 )
@@ -232,7 +232,7 @@ def test_judged_rows_come_back_in_the_order_of_the_requests():
     sampler = StandInSampler(lambda problem, index, prefix: "passed" if problem == "b" else f"{problem}{index}")
     requests = [Request(problem_id=name, prompt=(1,), prefixes=((),) * 2) for name in "abc"]
     judge = StandInJudge()
-    judged = sample_and_judge(sampler, None, judge, requests, [TESTS] * 3, seed=0)
+    judged = draw(sampler, None, judge, requests, [TESTS] * 3, seed=0).judged()
     assert len(judge.seen) == 5, "equal texts of one problem run once"
     assert [[program.program for program, _ in rows] for rows in judged] == [["a0", "a1"], ["passed", "passed"], ["c0", "c1"]]
     assert passing_share(judged) == pytest.approx(1 / 3)

@@ -19,7 +19,7 @@ from coderl_jax.rollout import collect
 from coderl_jax.rollout.sampler import Request
 from coderl_jax.rows import program_from_json, program_to_json
 from coderl_jax.stages.train import RLConfig
-from coderl_jax.types import Problem, Program
+from coderl_jax.types import Problem
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,16 +27,12 @@ class Drawn:
     """A round's programs, on their way through the judge.
 
     Attributes:
-      chosen: the round's problems, by number.
-      programs: of each, the greedy one first; of all hosts.
-      verdicts: of this host's share of them, promised.
+      under_way: of each of the round's problems the greedy program first; of all hosts.
       behaviour: log-probability of each token of the sampled ones under the policy that wrote them, float32 [b, t], or None.
       step: updates that this policy had seen.
     """
 
-    chosen: list[int]
-    programs: list[list[Program]]
-    verdicts: collect.Promised
+    under_way: collect.UnderWay
     behaviour: np.ndarray | None
     step: int
 
@@ -79,10 +75,6 @@ class Drawing:
             self._ahead = self._draw(at + 1, params, step)
         return drawn
 
-    def judged(self, drawn: Drawn) -> list[collect.Judged]:
-        """The programs of each problem with their verdicts, from all hosts, when the judge is done."""
-        return hosts.together(collect.kept_promises(hosts.share(drawn.programs), drawn.verdicts), len(drawn.programs))
-
     def forget(self) -> None:
         """Drop what was drawn ahead, by a policy that has been given up."""
         self._ahead = None
@@ -92,7 +84,7 @@ class Drawing:
         if self._ahead is None or not hosts.is_first():
             return
         self._folder.mkdir(exist_ok=True)
-        write_jsonl(self._folder / f"{at + 1}.jsonl", (program_to_json(p) for programs in self._ahead.programs for p in programs))
+        write_jsonl(self._folder / f"{at + 1}.jsonl", (program_to_json(p) for programs in self._ahead.under_way.programs for p in programs))
         extra = {} if self._ahead.behaviour is None else {"behaviour": self._ahead.behaviour}
         with replacing(self._folder / f"{at + 1}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, step=self._ahead.step, **extra)
@@ -111,14 +103,10 @@ class Drawing:
         programs = [rows[i : i + each] for i in range(0, len(rows), each)]
         with np.load(path) as arrays:
             behaviour, step = arrays.get("behaviour"), int(arrays["step"])
-        self._ahead = Drawn(chosen=chosen, programs=programs, verdicts=self._submitted(chosen, programs), behaviour=behaviour, step=step)
-
-    def _submitted(self, chosen: list[int], programs: list[list[Program]]) -> collect.Promised:
-        tests = [self._problems[i].hidden_tests for i in hosts.share(chosen)]
-        promised: collect.Promised = {}
-        for position, (drawn, own) in enumerate(zip(hosts.share(programs), tests, strict=True)):
-            collect.submit(self._judge, position, drawn, own, promised)
-        return promised
+        under_way = collect.UnderWay(programs, {}, together=True)
+        for position, (problem, own) in enumerate(zip(hosts.share(chosen), hosts.share(programs), strict=True)):
+            under_way.submit(self._judge, position, own, self._problems[problem].hidden_tests)
+        self._ahead = Drawn(under_way=under_way, behaviour=behaviour, step=step)
 
     def _draw(self, at: int, params: Any, step: int) -> Drawn:
         config, chosen = self._config, self._problems_of(at)
@@ -126,8 +114,8 @@ class Drawing:
         tests = [self._problems[i].hidden_tests for i in chosen]
         temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
         seed = collect.seed_of(config.seed, at)
-        programs, verdicts = collect.draw_together(self._sampler, params, self._judge, requests, tests, seed, temperatures)
+        under_way = collect.draw(self._sampler, params, self._judge, requests, tests, seed, temperatures, together=True)
         behaviour = None
         if self._logprobs:
-            behaviour = self._logprobs(params, collect.texts(requests, [rows[1:] for rows in programs]))
-        return Drawn(chosen=chosen, programs=programs, verdicts=verdicts, behaviour=behaviour, step=step)
+            behaviour = self._logprobs(params, collect.texts(requests, [rows[1:] for rows in under_way.programs]))
+        return Drawn(under_way=under_way, behaviour=behaviour, step=step)

@@ -16,7 +16,7 @@ from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.metrics.codexglue import CHOSEN_BY, codexglue_scores
 from coderl_jax.model.mesh import sampling_mesh
-from coderl_jax.rollout.collect import passing_share, sample_and_judge_together
+from coderl_jax.rollout.collect import draw, passing_share
 from coderl_jax.rollout.sampler import Sampler, requests_for
 from coderl_jax.rows import read_verdicts
 from coderl_jax.sandbox import Judge
@@ -111,7 +111,7 @@ def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int)
     temperatures = [validation.validation_temperature if count > 1 else 0.0] * count
 
     def evaluate(params: Any) -> dict[str, float]:
-        judged = sample_and_judge_together(sampler, params, judge, requests, tests, seed, temperatures)
+        judged = draw(sampler, params, judge, requests, tests, seed, temperatures, together=True).judged()
         return {"validation_pass@1": passing_share(judged)}
 
     return evaluate, "validation_pass@1"

@@ -150,7 +150,7 @@ class Loop:
             with _timed(seconds, "sampling"):
                 drawn = self.drawing.draw(at, self.state.params, step)
             with _timed(seconds, "judging"):
-                judged = self.drawing.judged(drawn)
+                judged = drawn.under_way.judged()
         with _timed(seconds, "scoring"):
             rollout = self._rollout([self.requests[i] for i in chosen], judged, chosen, drawn)
             learnt = rollout
@@ -312,11 +312,7 @@ class Loop:
         restored = self.checkpoints.restore(self._states())
         if restored is None:
             raise UserError("rl_loss: expected a finite one, got another before the first checkpoint; lower --learning-rate")
-        if self.values:
-            state, self.values.state = restored[0]
-        else:
-            state = restored[0]
-        event = self._rolled_back(at, state, "most updates were skipped, their loss was not finite or exploded")
+        event = self._rolled_back(at, self._taken(restored[0]), "most updates were skipped, their loss was not finite or exploded")
         return {name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)} | {"event": event}
 
     def _rolled_back(self, at: int, restored: Any, why: str) -> str:
@@ -348,6 +344,12 @@ class Loop:
     def _states(self) -> Any:
         return (self.state, self.values.state) if self.values else self.state
 
+    def _taken(self, states: Any) -> Any:
+        """The actor's of states that `_states` gave, after the value model's, where there is one, has been taken."""
+        if self.values:
+            states, self.values.state = states
+        return states
+
     def _resume(self) -> None:
         restored = self.checkpoints.restore(self._states())
         if restored:
@@ -356,11 +358,9 @@ class Loop:
             vars(self.best_programs).update(extra["best_programs"])
             if self.replay:
                 self.replay.load(self.progress.round)
+            self.state = self._taken(states)
             if self.values:
-                self.state, self.values.state = states
                 self.values.beta = extra["beta"]
-            else:
-                self.state = states
             if self.supervised:
                 self.supervised.restore(extra["position"])
             self.drawing.load(self.progress.round)

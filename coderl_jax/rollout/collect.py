@@ -1,5 +1,6 @@
 """From an actor and problems to judged programs, and from those to the arrays an RL update reads."""
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
@@ -22,8 +23,6 @@ from coderl_jax.sandbox import Judge
 from coderl_jax.types import Difficulty, Outcome, Program, Rollout, Tests, Verdict
 
 Judged = list[tuple[Program, Verdict]]
-Promised = dict[tuple[int, str], Future[Verdict]]
-"""(position of a request, program) -> its verdict, which the judge is at."""
 
 
 def seed_of(*numbers: int) -> int:
@@ -31,31 +30,30 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def sample_and_judge(
-    sampler: Sampler,
-    params: Any,
-    judge: Judge,
-    requests: Sequence[Request],
-    tests: Sequence[Tests | None],
-    seed: int,
-    temperatures: Sequence[float] | None = None,
-) -> list[Judged]:
-    """Draw programs and judge them, a batch being judged while the next is drawn.
+@dataclasses.dataclass(frozen=True)
+class UnderWay:
+    """Drawn programs, and their verdicts, which the judge is at.
 
-    Args:
-      sampler: draws.
-      params: the actor's.
-      judge: runs.
-      requests: what to draw.
-      tests: of each request's problem.
-      seed: of the draw.
-      temperatures: one a program of a request; None: the sampler's.
-
-    Returns:
-      For each request its programs with their verdicts, in order of index.
+    Attributes:
+      programs: of every request, in order of index; of all hosts, where they share the requests.
+      verdicts: (position of a request among this host's, program) -> its verdict, promised.
+      together: hosts share the requests.
     """
-    programs, promised = draw(sampler, params, judge, requests, tests, seed, temperatures)
-    return kept_promises(programs, promised)
+
+    programs: list[list[Program]]
+    verdicts: dict[tuple[int, str], Future[Verdict]]
+    together: bool
+
+    def submit(self, judge: Judge, position: int, programs: Sequence[Program], tests: Tests | None) -> None:
+        """Hand the programs of one of this host's requests to the judge; equal texts run once."""
+        for text in {program.program: None for program in programs}:
+            self.verdicts[position, text] = judge.submit(text, tests)
+
+    def judged(self) -> list[Judged]:
+        """The programs of every request with their verdicts, when the judge is done. No host waits for more than the others' last ones."""
+        own = hosts.share(self.programs) if self.together else self.programs
+        rows = [[(program, self.verdicts[at, program.program].result()) for program in programs] for at, programs in enumerate(own)]
+        return hosts.together(rows, len(self.programs)) if self.together else rows
 
 
 def draw(
@@ -66,56 +64,29 @@ def draw(
     tests: Sequence[Tests | None],
     seed: int,
     temperatures: Sequence[float] | None = None,
-) -> tuple[list[list[Program]], Promised]:
-    """The programs of every request, in order of index, and their verdicts, which the judge is at. Arguments: see `sample_and_judge`."""
-    programs: list[list[Program]] = [[] for _ in requests]
-    promised: Promised = {}
-    for position, drawn in sampler.sample(params, requests, seed, temperatures):
-        programs[position] = drawn
-        submit(judge, position, drawn, tests[position], promised)
-    return programs, promised
+    *,
+    together: bool = False,
+) -> UnderWay:
+    """Draw programs, handing each to the judge while the next is drawn.
 
-
-def submit(judge: Judge, position: int, programs: Sequence[Program], tests: Tests | None, promised: Promised) -> None:
-    """Hand the programs of one request to the judge; equal texts run once."""
-    for text in {program.program: None for program in programs}:
-        promised[position, text] = judge.submit(text, tests)
-
-
-def kept_promises(programs: Sequence[Sequence[Program]], promised: Promised) -> list[Judged]:
-    """The programs with their verdicts, when the judge is done."""
-    return [[(program, promised[position, program.program].result()) for program in rows] for position, rows in enumerate(programs)]
-
-
-def draw_together(
-    sampler: Sampler,
-    params: Any,
-    judge: Judge,
-    requests: Sequence[Request],
-    tests: Sequence[Tests | None],
-    seed: int,
-    temperatures: Sequence[float] | None = None,
-) -> tuple[list[list[Program]], Promised]:
-    """`draw` by all hosts, with parameters that are spread over them: each does a share of the requests on its own devices, at its own
-    pace. All get all programs, and the verdicts of their own share, which their own processes are at.
+    Args:
+      sampler: draws.
+      params: the actor's.
+      judge: runs.
+      requests: what to draw.
+      tests: of each request's problem.
+      seed: of the draw.
+      temperatures: one a program of a request; None: the sampler's.
+      together: the parameters are spread over all hosts, and these share the requests: each draws its own on its own devices, at its own
+        pace, and judges them in its own processes; all get all programs.
     """
-    with sampling_mesh(params) as whole:
-        own, promised = draw(sampler, whole, judge, hosts.share(requests), hosts.share(tests), seed, temperatures)
-    return hosts.together(own, len(requests)), promised
-
-
-def sample_and_judge_together(
-    sampler: Sampler,
-    params: Any,
-    judge: Judge,
-    requests: Sequence[Request],
-    tests: Sequence[Tests | None],
-    seed: int,
-    temperatures: Sequence[float] | None = None,
-) -> list[Judged]:
-    """`sample_and_judge` by all hosts, see `draw_together`. None waits for more than the others' last programs."""
-    programs, promised = draw_together(sampler, params, judge, requests, tests, seed, temperatures)
-    return hosts.together(kept_promises(hosts.share(programs), promised), len(requests))
+    with sampling_mesh(params) if together else contextlib.nullcontext(params) as whole:
+        ours, their_tests = (hosts.share(requests), hosts.share(tests)) if together else (requests, tests)
+        under_way = UnderWay([[] for _ in ours], {}, together)
+        for position, programs in sampler.sample(whole, ours, seed, temperatures):
+            under_way.programs[position] = programs
+            under_way.submit(judge, position, programs, their_tests[position])
+    return dataclasses.replace(under_way, programs=hosts.together(under_way.programs, len(requests))) if together else under_way
 
 
 def passing_share(judged: Sequence[Judged]) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from coderl_jax.data.prompts import generation_prompt, prompt_tokens, repair_prompt
-from coderl_jax.rollout.collect import Judged, sample_and_judge, seed_of
+from coderl_jax.rollout.collect import Judged, draw, seed_of
 from coderl_jax.rollout.sampler import Request, Sampler
 from coderl_jax.rollout.scoring import Scorer, outcome_probabilities, softmax
 from coderl_jax.sandbox import Judge
@@ -184,7 +184,7 @@ def _repair(tools: Tools, works: list[_Work], count: int | None, candidates: int
 
 
 def _run(tools: Tools, sampler: Sampler, params: Any, works: list[_Work], requests: list[Request], seed: int) -> list[Judged]:
-    return sample_and_judge(sampler, params, tools.judge, requests, [work.problem.example_tests for work in works], seed)
+    return draw(sampler, params, tools.judge, requests, [work.problem.example_tests for work in works], seed).judged()
 
 
 def _distinct(rows: Any) -> Judged:
