@@ -102,8 +102,8 @@ def _measure(config: PretrainConfig, graphdef: Any) -> Callable[[Any], dict[str,
         for number in range(count):
             batch = TextBatch.of(stream[number], config.lengths)
             tokens.append(batch.target_mask.sum())
-            sums.append(loss(params, spread(batch), key)[0] * tokens[-1])
-        return {"validation_loss": float(np.sum(jax.device_get(sums)) / np.sum(tokens))}
+            sums.append(float(loss(params, spread(batch), key)[0]) * tokens[-1])
+        return {"validation_loss": float(np.sum(sums) / np.sum(tokens))}
 
     return measure
 

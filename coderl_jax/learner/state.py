@@ -1,5 +1,6 @@
 """The training state and one update of it."""
 
+import collections
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,6 +37,9 @@ class TrainState(NamedTuple):
     usual_loss: Float[Array, ""]
 
 
+IN_FLIGHT = 2
+"""Updates that are begun before the one ahead of them is done: the devices never wait for the host, and hold few batches. Simulated
+devices need the limit: JAX runs theirs on few threads, and hosts that have begun some thirty computations wait for each other forever."""
 EXPLODED = 10.0
 """A loss above so many times the usual one, or above so many nats where that is less than 1, has exploded."""
 
@@ -150,12 +154,13 @@ def make_update(
 
 
 def _keeping_shardings(step: Callable) -> Callable:
-    """Jit a (state, ...) -> (new state, logged) that donates the state and places the new one as the old one was.
+    """Jit a (state, ...) -> (new state, logged) that donates the state and places the new one as the old one was, `IN_FLIGHT` at once.
 
     Left to itself the compiler may place the first result elsewhere, and the second call compiles again. As of a jitted
     function, `.lower` takes abstract arguments: bench.pod compiles for devices that are not here.
     """
     compiled = None
+    begun: collections.deque = collections.deque()
 
     def jitted(state: TrainState) -> Callable:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -164,7 +169,11 @@ def _keeping_shardings(step: Callable) -> Callable:
     def call(state: TrainState, *rest: Any) -> tuple[TrainState, dict]:
         nonlocal compiled
         compiled = compiled or jitted(state)
-        return compiled(state, *rest)
+        state, logged = compiled(state, *rest)
+        begun.append(logged)
+        if len(begun) > IN_FLIGHT:
+            jax.block_until_ready(begun.popleft())
+        return state, logged
 
     call.lower = lambda state, *rest: jitted(state).lower(state, *rest)
     return call
