@@ -53,13 +53,13 @@ def start() -> None:
     given = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
     number, which = (None if text is None else int(text) for text in given)
     # The library's own signs of life outlast ours, which name the dead host.
-    jax.distributed.initialize(num_processes=number, process_id=which, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=30)
+    jax.distributed.initialize(num_processes=number, process_id=which, heartbeat_timeout_seconds=60, shutdown_timeout_seconds=30)
     from jax._src import distributed  # the shared store has no public name; orbax takes the same way
 
     _job.client, _job.index, _job.count = distributed.global_state.client, jax.process_index(), jax.process_count()
     _job.client.key_value_set(f"coderl/name/{_job.index}", socket.gethostname())
     _job.names = [_job.client.blocking_key_value_get(f"coderl/name/{i}", PATIENCE) for i in range(_job.count)]
-    os.write(told, _job.names[0].encode())
+    os.write(told, ("" if is_first() else f"host 0 ({_job.names[0]})").encode())
     threading.Thread(target=_watch, daemon=True).start()
 
 
@@ -205,7 +205,7 @@ def _guarded() -> int:
     """Go on in a child process, whose parent says what JAX does not: where the first host dies, JAX aborts the others without its name.
 
     Returns:
-      A file descriptor to which the child writes the first host's name.
+      A file descriptor to which the child writes who that is, nothing where it is the first host itself.
     """
     told, telling = os.pipe()
     sys.stdout.flush()
@@ -219,8 +219,8 @@ def _guarded() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    name = os.read(told, 1000).decode()
-    if status == -signal.SIGABRT and name:
-        print(f"host 0 ({name}) failed: it cannot be reached; run the same command again to go on", file=sys.stderr, flush=True)
+    first = os.read(told, 1000).decode()
+    if status == -signal.SIGABRT and first:
+        print(f"{first} failed: it cannot be reached; run the same command again to go on", file=sys.stderr, flush=True)
         os._exit(75)
     os._exit(status if status >= 0 else 128 - status)

@@ -19,6 +19,12 @@ hypothesis.settings.load_profile("patient")
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items):
+    """Files with long tests first, so that all workers end at about the same time."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The reference material, or a skip that says why."""

@@ -7,6 +7,7 @@ import pytest
 
 from bench import faults
 from coderl_jax.files import UserError
+from train import finetune
 
 
 @pytest.fixture
@@ -50,7 +51,11 @@ def test_a_damaged_checkpoint_is_found_out(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_as_an_untouched_one(tmp_path, monkeypatch):
-    small = faults.RUN.replace("--rounds 8", "--rounds 3").replace("--problems-per-round 8", "--problems-per-round 4")
-    monkeypatch.setattr(faults, "RUN", small.replace("--max-new-tokens 128", "--max-new-tokens 48"))
+    problems, lengths = "--problems tiny#validation --limit 8", "--max-prompt-tokens 96 --max-new-tokens 24"
+    shape = "--d-model 32 --d-kv 8 --d-ff 64 --heads 2 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300"
+    finetune.main(f"{problems} {shape} {lengths} --steps 2 --batch-size 8 --out {tmp_path}/actor".split())
+    small = f"train.rl {problems} {lengths} --init {tmp_path}/actor --supervised tiny#validation --baseline leave-one-out --rounds 3"
+    rounds = "--problems-per-round 4 --num-samples 4 --updates-per-round 2 --batch-size 8 --warmup-steps 0 --save-every 1 --replay 1"
+    monkeypatch.setattr(faults, "RUN", f"{small} {rounds} --validation tiny#validation --validation-limit 4 --validate-every 2")
     faults.main(["--kills", "2", "--seed", "3", "--out", str(tmp_path / "faults.txt")])
     assert "2 kills, 1 runs came to their end: the same metrics and the same model" in (tmp_path / "faults.txt").read_text()

@@ -16,7 +16,7 @@ from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
 SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
-FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 40 --learning-rate 1e-2 --warmup-steps 4".split()
+FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4".split()
 PROBLEMS = "--problems tiny#validation --limit 20".split()
 DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
@@ -55,7 +55,7 @@ def numbers(folder: pathlib.Path, *names: str) -> list[float]:
 def one(tmp_path_factory) -> pathlib.Path:
     """What one device makes: an actor with a checkpoint in the middle, programs, verdicts, a critic, a run of RL."""
     folder = tmp_path_factory.mktemp("hosts")
-    made(1, 1, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--save-every", 20, "--out", folder / "actor")
+    made(1, 1, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--save-every", 10, "--out", folder / "actor")
     made(1, 1, "sample.generate", "--actor", folder / "actor", *PROBLEMS, *DRAW, "--out", folder / "programs.jsonl")
     made(1, 1, "sample.judge", *PROBLEMS, "--programs", folder / "programs.jsonl", "--out", folder / "verdicts.jsonl")
     made(1, 1, *critic_words(folder), "--out", folder / "critic")
@@ -77,10 +77,10 @@ def rl_words(folder) -> list:
 def test_two_hosts_go_on_with_the_run_of_one_and_end_as_it_does(one, tmp_path):
     partial = tmp_path / "actor.partial"
     shutil.copytree(one / "actor", partial)
-    shutil.rmtree(partial / "checkpoints" / "40")
+    shutil.rmtree(partial / "checkpoints" / "20")
     shutil.rmtree(partial / "model")
     mesh = ["--data", 2, "--fsdp", 2, "--tensor", 2]
-    made(2, 4, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--save-every", 20, *mesh, "--out", tmp_path / "actor")
+    made(2, 4, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--save-every", 10, *mesh, "--out", tmp_path / "actor")
     assert numbers(tmp_path / "actor", "loss") == pytest.approx(numbers(one / "actor", "loss"), abs=1e-4)
     assert json.loads((tmp_path / "actor" / "model" / "config.json").read_text())["d_model"] == 32
 

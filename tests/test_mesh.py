@@ -120,7 +120,7 @@ def losses(folder, name: str = "loss") -> list[float]:
 
 
 SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
-FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 40 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
+FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
 DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --rows-per-batch 32".split()
 
 

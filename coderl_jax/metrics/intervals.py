@@ -54,14 +54,18 @@ def crossed_interval_95(values: Float[np.ndarray, "r p"], seed: int) -> tuple[fl
     rng = np.random.default_rng(seed)
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
-    means = np.full(RESAMPLES, np.nan)
-    for i in range(RESAMPLES):
-        # How often each run and problem was drawn: the mean of the drawn values, without copying them.
-        runs, problems = (np.bincount(rng.integers(size, size=size), minlength=size) for size in values.shape)
-        count = runs @ known @ problems
-        means[i] = runs @ filled @ problems / count if count else np.nan
+    # How often each run and problem was drawn: the mean of the drawn values, without copying them.
+    runs, problems = (_times_drawn(rng, size) for size in values.shape)
+    counts, sums = (((runs @ part) * problems).sum(axis=1) for part in (known, filled))
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     low, high = np.nanpercentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _times_drawn(rng: np.random.Generator, size: int) -> Float[np.ndarray, "resamples n"]:
+    """How often each of `size` things is drawn in every resample, float [RESAMPLES, size]."""
+    drawn = rng.integers(size, size=(RESAMPLES, size)) + size * np.arange(RESAMPLES)[:, None]
+    return np.bincount(drawn.ravel(), minlength=RESAMPLES * size).reshape(RESAMPLES, size).astype(float)
 
 
 def paired_difference(a: Float[np.ndarray, " p"], b: Float[np.ndarray, " p"], seed: int) -> tuple[float, tuple[float, float]]:
