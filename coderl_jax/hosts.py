@@ -22,12 +22,15 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 SILENCE = 15.0
 """Seconds without one after which a host counts as dead. A host that computes still gives signs: a thread of its own does."""
+GRACE = 10.0
+"""Seconds from another host's error to our end. Most errors are met by every host: each then says its own."""
 PATIENCE = 24 * 3600 * 1000
 """Milliseconds that a host waits for a slower one. The watch, not this, ends a wait for a dead one."""
 
 
 class _Job:
-    """What this process knows of the others: `client` reaches the store that all share, None where there is one host."""
+    """What this process knows of the others: `client` reaches the store that all share, None where there is one host; `parent` is a file
+    descriptor, see `_guarded`."""
 
     client: Any = None
     index: int = 0
@@ -35,6 +38,7 @@ class _Job:
     names: Sequence[str] = ()
     turn: int = 0
     leaving: bool = False
+    parent: int | None = None
 
 
 _job = _Job()
@@ -47,7 +51,7 @@ def start() -> None:
     Raises:
       ValueError: nothing in the environment says who the others are.
     """
-    told = _guarded()
+    _job.parent = _guarded()
     import jax
 
     given = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
@@ -59,7 +63,7 @@ def start() -> None:
     _job.client, _job.index, _job.count = distributed.global_state.client, jax.process_index(), jax.process_count()
     _job.client.key_value_set(f"coderl/name/{_job.index}", socket.gethostname())
     _job.names = [_job.client.blocking_key_value_get(f"coderl/name/{i}", PATIENCE) for i in range(_job.count)]
-    os.write(told, ("" if is_first() else f"host 0 ({_job.names[0]})").encode())
+    os.write(_job.parent, f"{_job.index} {_job.names[0]}\n".encode())
     threading.Thread(target=_watch, daemon=True).start()
 
 
@@ -139,6 +143,7 @@ def side_by_side() -> Iterator[None]:
     try:
         yield
         meet()
+        _tell(0)
     except BaseException as error:
         if _job.count > 1 and getattr(error, "on_every_host", False):
             meet()
@@ -156,10 +161,13 @@ def side_by_side() -> Iterator[None]:
 
 def leave(error: BaseException, status: int) -> None:
     """End the process with this status because of an error that `side_by_side` let through."""
+    _tell(status)
     if not getattr(error, "alone", False):
         sys.exit(status)
     sys.stderr.flush()
-    time.sleep(3 * BEAT if is_first() else 0.0)  # the others read the reason while the store lives
+    until = time.monotonic() + GRACE + 3 * BEAT  # the others read the reason while the store lives, unless they have failed as well
+    while is_first() and time.monotonic() < until and len(_job.client.key_value_dir_get("coderl/failed/")) < _job.count:
+        time.sleep(BEAT / 4)
     os._exit(status)  # JAX would wait for the others
 
 
@@ -176,7 +184,10 @@ def _watch() -> None:
         beat += 1
         try:
             _job.client.key_value_set(f"coderl/alive/{_job.index}", str(beat), allow_overwrite=True)
+            for key, reason in _job.client.key_value_dir_get("coderl/dead/"):
+                _end(int(key.rsplit("/", 1)[1]), reason)
             for key, reason in _job.client.key_value_dir_get("coderl/failed/"):
+                time.sleep(GRACE)
                 _end(int(key.rsplit("/", 1)[1]), reason)
             for key, value in _job.client.key_value_dir_get("coderl/alive/") if is_first() else ():
                 host = int(key.rsplit("/", 1)[1])
@@ -184,7 +195,7 @@ def _watch() -> None:
                     seen[host] = value, time.monotonic()
                 elif time.monotonic() - seen[host][1] > SILENCE:
                     reason = f"no sign of life for {SILENCE:.0f} s"
-                    _job.client.key_value_set(f"coderl/failed/{host}", reason, allow_overwrite=True)
+                    _job.client.key_value_set(f"coderl/dead/{host}", reason)
                     time.sleep(3 * BEAT)  # for the others to read it
                     _end(host, reason)
         except Exception as error:  # noqa: BLE001  the store lives on the first host
@@ -201,11 +212,19 @@ def _end(host: int, reason: str) -> None:
     os._exit(75)
 
 
+def _tell(status: int) -> None:
+    """With which status we mean to end."""
+    if _job.parent is not None:
+        os.write(_job.parent, f"{status}\n".encode())
+
+
 def _guarded() -> int:
     """Go on in a child process, whose parent says what JAX does not: where the first host dies, JAX aborts the others without its name.
 
+    It may also abort one that has done its work and only leaves later than the first.
+
     Returns:
-      A file descriptor to which the child writes who that is, nothing where it is the first host itself.
+      A file descriptor to which the child writes its index and the first host's name, in the end its status, a line each.
     """
     told, telling = os.pipe()
     sys.stdout.flush()
@@ -219,8 +238,12 @@ def _guarded() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    first = os.read(told, 1000).decode()
-    if status == -signal.SIGABRT and first:
-        print(f"{first} failed: it cannot be reached; run the same command again to go on", file=sys.stderr, flush=True)
-        os._exit(75)
+    words = os.read(told, 1000).decode().splitlines()
+    if status == -signal.SIGABRT and words:
+        who, *meant = words
+        index, name = who.split(" ", 1)
+        if not meant:
+            said = "it cannot be reached" if index != "0" else "JAX ended it, as it does when another host fails"
+            print(f"host 0 ({name}) failed: {said}; run the same command again to go on", file=sys.stderr, flush=True)
+        os._exit(int(meant[0]) if meant else 75)
     os._exit(status if status >= 0 else 128 - status)

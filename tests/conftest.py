@@ -26,6 +26,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
+def twenty(tmp_path_factory) -> str:
+    """A source of 20 problems: to make `tiny` itself costs every process seconds."""
+    from coderl_jax.data.problems import load_problems, save_problems
+
+    path = tmp_path_factory.mktemp("twenty") / "problems.jsonl"
+    save_problems(path, load_problems("tiny#validation", limit=20))
+    return f"jsonl:{path}"
+
+
+@pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The reference material, or a skip that says why."""
     if not SHARED.exists():

@@ -11,13 +11,13 @@ import sys
 import time
 
 import pytest
+from commands import here
 
 from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
 SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
 FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4".split()
-PROBLEMS = "--problems tiny#validation --limit 20".split()
 DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
 
@@ -39,7 +39,8 @@ def start(count: int, devices: int, *words) -> list[subprocess.Popen]:
 
 def ended(running: list[subprocess.Popen]) -> list[tuple[int, str]]:
     """Exit status and standard error of each."""
-    return [(process.wait(), said) for process in running for _, said in [process.communicate(timeout=300)]]
+    said = [process.communicate()[1] for process in running]
+    return [(process.returncode, words) for process, words in zip(running, said, strict=True)]
 
 
 def made(count: int, devices: int, *words) -> None:
@@ -51,95 +52,123 @@ def numbers(folder: pathlib.Path, *names: str) -> list[float]:
     return [row[name] for _, row in read_jsonl(folder / "metrics.jsonl") for name in names if name in row]
 
 
+@pytest.fixture
+def problems(twenty) -> list[str]:
+    return ["--problems", twenty]
+
+
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> pathlib.Path:
+def one(twenty, tmp_path_factory) -> pathlib.Path:
     """What one device makes: an actor with a checkpoint in the middle, programs, verdicts, a critic, a run of RL."""
     folder = tmp_path_factory.mktemp("hosts")
-    made(1, 1, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--save-every", 10, "--out", folder / "actor")
-    made(1, 1, "sample.generate", "--actor", folder / "actor", *PROBLEMS, *DRAW, "--out", folder / "programs.jsonl")
-    made(1, 1, "sample.judge", *PROBLEMS, "--programs", folder / "programs.jsonl", "--out", folder / "verdicts.jsonl")
-    made(1, 1, *critic_words(folder), "--out", folder / "critic")
-    made(1, 1, *rl_words(folder), "--out", folder / "rl")
+    here("train.finetune", "--problems", twenty, *SHAPE, *FIT, "--steps", 40, "--save-every", 20, "--out", folder / "actor")
+    here("sample.generate", "--actor", folder / "actor", "--problems", twenty, *DRAW, "--out", folder / "programs.jsonl")
+    here("sample.judge", "--problems", twenty, "--programs", folder / "programs.jsonl", "--out", folder / "verdicts.jsonl")
+    here(*critic_words(folder, twenty), "--out", folder / "critic")
+    here(*rl_words(folder, twenty), "--out", folder / "rl")
     return folder
 
 
-def critic_words(folder) -> list:
-    return ["train.critic", *PROBLEMS[:2], "--verdicts", folder / "verdicts.jsonl", "--init", folder / "actor", *FIT]
+def critic_words(folder, source: str) -> list:
+    return ["train.critic", "--problems", source, "--verdicts", folder / "verdicts.jsonl", "--init", folder / "actor", *FIT]
 
 
-def rl_words(folder) -> list:
+def rl_words(folder, source: str) -> list:
     update = "--rounds 2 --problems-per-round 8 --updates-per-round 2 --batch-size 16 --learning-rate 1e-3 --warmup-steps 0".split()
-    choose = "--validation tiny#validation --validation-limit 6 --validate-every 1 --supervised tiny#validation --save-every 1".split()
-    return ["train.rl", *PROBLEMS, "--init", folder / "actor", "--critic", folder / "critic", *update, *choose, *DRAW]
+    choose = f"--validation {source} --validation-limit 6 --validate-every 1 --supervised {source} --save-every 1".split()
+    return ["train.rl", "--problems", source, "--init", folder / "actor", "--critic", folder / "critic", *update, *choose, *DRAW]
 
 
 @pytest.mark.slow
-def test_two_hosts_go_on_with_the_run_of_one_and_end_as_it_does(one, tmp_path):
+def test_two_hosts_go_on_with_the_run_of_one_and_end_as_it_does(one, problems, tmp_path):
     partial = tmp_path / "actor.partial"
     shutil.copytree(one / "actor", partial)
-    shutil.rmtree(partial / "checkpoints" / "20")
+    shutil.rmtree(partial / "checkpoints" / "40")
     shutil.rmtree(partial / "model")
     mesh = ["--data", 2, "--fsdp", 2, "--tensor", 2]
-    made(2, 4, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--save-every", 10, *mesh, "--out", tmp_path / "actor")
+    made(2, 4, "train.finetune", *problems, *SHAPE, *FIT, "--steps", 40, "--save-every", 20, *mesh, "--out", tmp_path / "actor")
     assert numbers(tmp_path / "actor", "loss") == pytest.approx(numbers(one / "actor", "loss"), abs=1e-4)
     assert json.loads((tmp_path / "actor" / "model" / "config.json").read_text())["d_model"] == 32
 
 
 @pytest.mark.slow
-def test_two_hosts_train_a_critic_as_one_does(one, tmp_path):
-    made(2, 4, *critic_words(one), "--fsdp", 4, "--tensor", 2, "--out", tmp_path / "critic")
+def test_two_hosts_train_a_critic_as_one_does(one, twenty, tmp_path):
+    made(2, 4, *critic_words(one, twenty), "--fsdp", 4, "--tensor", 2, "--out", tmp_path / "critic")
     names = ("loss", "holdout_loss")
     assert numbers(tmp_path / "critic", *names) == pytest.approx(numbers(one / "critic", *names), abs=1e-4)
 
 
 @pytest.mark.slow
-def test_two_hosts_improve_an_actor_as_one_does(one, tmp_path):
-    made(2, 2, *rl_words(one), "--data", 2, "--fsdp", 2, "--out", tmp_path / "rl")
+def test_two_hosts_improve_an_actor_as_one_does(one, twenty, tmp_path):
+    made(2, 2, *rl_words(one, twenty), "--data", 2, "--fsdp", 2, "--out", tmp_path / "rl")
     names = ("rl_loss", "ce_loss", "kl", "mean_return", "sampled_pass", "validation_pass@1")
     assert numbers(tmp_path / "rl", *names) == pytest.approx(numbers(one / "rl", *names), abs=1e-4)
 
 
 @pytest.mark.slow
-def test_two_hosts_share_problems_and_programs_and_write_what_one_writes(one, tmp_path):
-    made(2, 2, "sample.generate", "--actor", one / "actor", *PROBLEMS, *DRAW, "--data", 2, "--out", tmp_path / "programs.jsonl")
+def test_two_hosts_share_problems_and_programs_and_write_what_one_writes(one, problems, tmp_path):
+    made(2, 2, "sample.generate", "--actor", one / "actor", *problems, *DRAW, "--data", 2, "--out", tmp_path / "programs.jsonl")
     ours, theirs = ([row for _, row in read_jsonl(place / "programs.jsonl")] for place in (tmp_path, one))
     assert [(row["problem_id"], row["index"], row["tokens"]) for row in ours] == [
         (row["problem_id"], row["index"], row["tokens"]) for row in theirs
     ]
-    made(2, 1, "sample.judge", *PROBLEMS, "--programs", tmp_path / "programs.jsonl", "--out", tmp_path / "verdicts.jsonl")
+    made(2, 1, "sample.judge", *problems, "--programs", tmp_path / "programs.jsonl", "--out", tmp_path / "verdicts.jsonl")
     ours, theirs = ([row["outcome"] for _, row in read_jsonl(place / "verdicts.jsonl")] for place in (tmp_path, one))
     assert ours == theirs
 
 
-def test_an_error_that_all_hosts_meet_is_one_line_on_each(tmp_path):
+def test_an_error_that_all_hosts_meet_is_one_line_on_each(problems, tmp_path):
     for status, said in ended(start(2, 1, "train.finetune", "--problems", "jsonl:nowhere", "--fsdp", 2, "--out", tmp_path / "never")):
-        assert status == 2
-        assert "nowhere" in said.splitlines()[-1]
-    for status, said in ended(start(2, 4, "train.finetune", *PROBLEMS, "--fsdp", 4, "--out", tmp_path / "never")):
-        assert status == 2
+        assert status == 2, said[-3000:]
+        assert "nowhere" in said
+    for status, said in ended(start(2, 4, "train.finetune", *problems, "--fsdp", 4, "--out", tmp_path / "never")):
+        assert status == 2, said[-3000:]
         assert "expected data x fsdp x tensor to be the number of devices of all hosts, 8, got 1 x 4 x 1" in said
-    for status, said in ended(start(2, 2, "train.finetune", *PROBLEMS, "--tensor", 4, "--out", tmp_path / "never")):
-        assert status == 2
+    for status, said in ended(start(2, 2, "train.finetune", *problems, "--tensor", 4, "--out", tmp_path / "never")):
+        assert status == 2, said[-3000:]
         assert "--tensor: expected a divisor of the 2 devices of a host, got 4" in said
+
+
+ALONE = """
+import sys
+from coderl_jax import hosts
+
+hosts.start()
+try:
+    with hosts.side_by_side():
+        if hosts.index() == int(sys.argv[1]):
+            raise ValueError("only here")
+        hosts.meet()
+except ValueError as error:
+    hosts.leave(error, 2)
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_host_that_dies_is_named_and_ends_the_others_soon(one, tmp_path, which):
-    running = start(2, 1, "train.finetune", *PROBLEMS, *SHAPE, *FIT, "--steps", 100_000, "--fsdp", 2, "--out", tmp_path / "run")
+def test_the_error_of_one_host_is_told_to_the_others(which):
+    found = ended(start(2, 1, "-c", ALONE, which))
+    assert [status for status, _ in found] == [[2, 75], [75, 2]][which]
+    assert f"host {which} ({socket.gethostname()}) failed: ValueError: only here" in found[1 - which][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_host_that_dies_is_named_and_ends_the_others_soon(one, problems, tmp_path, which):
+    running = start(2, 1, "train.finetune", *problems, *SHAPE, *FIT, "--steps", 100_000, "--fsdp", 2, "--out", tmp_path / "run")
     wait_for(tmp_path / "run.partial" / "metrics.jsonl", running)
     running[which].send_signal(signal.SIGKILL)
     began = time.monotonic()
     status, said = ended([running[1 - which]])[0]
     assert status == 75
-    assert said.splitlines()[-1].startswith(f"host {which} ({socket.gethostname()}) failed: ")
+    assert said.splitlines()[-1].startswith(f"host {which} ({socket.gethostname()}) failed: "), said[-3000:]
     assert time.monotonic() - began < hosts.SILENCE + 45
     running[which].communicate()
 
 
 @pytest.mark.slow
-def test_all_hosts_save_and_leave_when_one_is_told_to_stop(tmp_path):
-    words = ["train.finetune", *PROBLEMS, *SHAPE, *FIT, "--steps", 100_000, "--fsdp", 2, "--out", tmp_path / "run"]
+def test_all_hosts_save_and_leave_when_one_is_told_to_stop(problems, tmp_path):
+    words = ["train.finetune", *problems, *SHAPE, *FIT, "--steps", 100_000, "--fsdp", 2, "--out", tmp_path / "run"]
     running = start(2, 1, *words)
     wait_for(tmp_path / "run.partial" / "metrics.jsonl", running)
     running[1].send_signal(signal.SIGTERM)

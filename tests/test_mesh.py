@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from commands import here
 
 from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError, read_jsonl
@@ -125,36 +126,36 @@ DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --r
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(twenty, tmp_path_factory):
     """A folder in which one device has trained an actor and a critic, drawn programs, judged and scored them."""
     folder = tmp_path_factory.mktemp("mesh")
-    problems = ["--problems", "tiny#validation", "--limit", 20]
-    made(1, "train.finetune", *problems, *SHAPE, *FIT, "--out", folder / "actor")
-    made(1, "sample.generate", "--actor", folder / "actor", *problems, *DRAW, "--num-samples", 6, "--out", folder / "programs.jsonl")
+    problems = ["--problems", twenty]
+    here("train.finetune", *problems, *SHAPE, *FIT, "--out", folder / "actor")
+    here("sample.generate", "--actor", folder / "actor", *problems, *DRAW, "--num-samples", 6, "--out", folder / "programs.jsonl")
     judged = ["--programs", folder / "programs.jsonl", "--time-limit", 1, "--out", folder / "verdicts.jsonl"]
-    made(1, "sample.judge", *problems[:2], *judged)
+    here("sample.judge", *problems, *judged)
     learn = ["--verdicts", folder / "verdicts.jsonl", "--init", folder / "actor", *FIT]
-    made(1, "train.critic", *problems[:2], *learn, "--out", folder / "critic")
+    here("train.critic", *problems, *learn, "--out", folder / "critic")
     scored = ["--programs", folder / "verdicts.jsonl", "--max-prompt-tokens", 96, "--max-new-tokens", 48]
-    made(1, "sample.score", "--critic", folder / "critic", *problems[:2], *scored, "--out", folder / "scores.jsonl")
+    here("sample.score", "--critic", folder / "critic", *problems, *scored, "--out", folder / "scores.jsonl")
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [(2, 2, 2), (1, 8, 1)], ids=str)
-def test_fine_tuning_on_eight_devices_is_that_on_one(one, tmp_path, mesh):
+def test_fine_tuning_on_eight_devices_is_that_on_one(one, twenty, tmp_path, mesh):
     sizes = [word for name, size in zip(("data", "fsdp", "tensor"), mesh, strict=True) for word in (f"--{name}", size)]
-    made(8, "train.finetune", "--problems", "tiny#validation", "--limit", 20, *SHAPE, *FIT, *sizes, "--out", tmp_path / "actor")
+    made(8, "train.finetune", "--problems", twenty, *SHAPE, *FIT, *sizes, "--out", tmp_path / "actor")
     assert losses(tmp_path / "actor") == pytest.approx(losses(one / "actor"), abs=1e-4)
 
 
 @pytest.mark.slow
-def test_a_critic_and_its_scores_on_eight_devices_are_those_of_one(one, tmp_path):
-    learn = ["--problems", "tiny#validation", "--verdicts", one / "verdicts.jsonl", "--init", one / "actor", *FIT]
+def test_a_critic_and_its_scores_on_eight_devices_are_those_of_one(one, twenty, tmp_path):
+    learn = ["--problems", twenty, "--verdicts", one / "verdicts.jsonl", "--init", one / "actor", *FIT]
     made(8, "train.critic", *learn, "--fsdp", 4, "--tensor", 2, "--out", tmp_path / "critic")
     assert losses(tmp_path / "critic") == pytest.approx(losses(one / "critic"), abs=1e-4)
     scored = ["--programs", one / "verdicts.jsonl", "--max-prompt-tokens", 96, "--max-new-tokens", 48, "--data", 4, "--tensor", 2]
-    made(8, "sample.score", "--critic", one / "critic", "--problems", "tiny#validation", *scored, "--out", tmp_path / "scores.jsonl")
+    made(8, "sample.score", "--critic", one / "critic", "--problems", twenty, *scored, "--out", tmp_path / "scores.jsonl")
     values = [[row["token_values"] for _, row in read_jsonl(folder / "scores.jsonl")] for folder in (one, tmp_path)]
     for ours, theirs in zip(*values, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
@@ -162,8 +163,8 @@ def test_a_critic_and_its_scores_on_eight_devices_are_those_of_one(one, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mesh", "share"), [(("--data", 4, "--fsdp", 2), 1.0), (("--data", 2, "--tensor", 4), 0.999)])
-def test_programs_drawn_on_eight_devices_are_those_of_one(one, tmp_path, mesh, share):
-    words = ["--actor", one / "actor", "--problems", "tiny#validation", "--limit", 20, *DRAW, "--num-samples", 6]
+def test_programs_drawn_on_eight_devices_are_those_of_one(one, twenty, tmp_path, mesh, share):
+    words = ["--actor", one / "actor", "--problems", twenty, *DRAW, "--num-samples", 6]
     made(8, "sample.generate", *words, *mesh, "--out", tmp_path / "programs.jsonl")
     ours, theirs = ([row["tokens"] for _, row in read_jsonl(folder / "programs.jsonl")] for folder in (tmp_path, one))
     assert len(ours) == len(theirs)
@@ -183,8 +184,8 @@ def test_programs_drawn_on_eight_devices_are_those_of_one(one, tmp_path, mesh, s
         (["--data", 8, "--batch-size", 12], "--data x --fsdp: expected a divisor of the --batch-size / --accumulate 12, got 8"),
     ],
 )
-def test_a_mesh_that_does_not_divide_the_work_is_one_line(tmp_path, flags, line):
-    done = run(8, "train.finetune", "--problems", "tiny#validation", "--limit", 4, *SHAPE, *FIT, *flags, "--out", tmp_path / "never")
+def test_a_mesh_that_does_not_divide_the_work_is_one_line(twenty, tmp_path, flags, line):
+    done = run(8, "train.finetune", "--problems", twenty, *SHAPE, *FIT, *flags, "--out", tmp_path / "never")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(line)
 
