@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_is_found_out(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_as_an_untouched_one(tmp_path, monkeypatch):
-    problems, lengths = "--problems tiny#validation --limit 8", "--max-prompt-tokens 96 --max-new-tokens 24"
+    problems, lengths = "--problems tiny#validation --limit 8", "--max-prompt-tokens 32 --max-new-tokens 16"
     shape = "--d-model 32 --d-kv 8 --d-ff 64 --heads 2 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300"
     finetune.main(f"{problems} {shape} {lengths} --steps 2 --batch-size 8 --out {tmp_path}/actor".split())
     small = f"train.rl {problems} {lengths} --init {tmp_path}/actor --supervised tiny#validation --baseline leave-one-out --rounds 3"

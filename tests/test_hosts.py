@@ -17,8 +17,8 @@ from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
 SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
-FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4".split()
-DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
+FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4".split()
+DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
 
 def start(count: int, devices: int, *words) -> list[subprocess.Popen]:

@@ -121,8 +121,8 @@ def losses(folder, name: str = "loss") -> list[float]:
 
 
 SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
-FIT = "--max-prompt-tokens 96 --max-new-tokens 48 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
-DRAW = "--max-prompt-tokens 96 --max-new-tokens 24 --temperature 1 --top-p 1 --rows-per-batch 32".split()
+FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
+DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 32".split()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def one(twenty, tmp_path_factory):
     here("sample.judge", *problems, *judged)
     learn = ["--verdicts", folder / "verdicts.jsonl", "--init", folder / "actor", *FIT]
     here("train.critic", *problems, *learn, "--out", folder / "critic")
-    scored = ["--programs", folder / "verdicts.jsonl", "--max-prompt-tokens", 96, "--max-new-tokens", 48]
+    scored = ["--programs", folder / "verdicts.jsonl", "--max-prompt-tokens", 32, "--max-new-tokens", 16]
     here("sample.score", "--critic", folder / "critic", *problems, *scored, "--out", folder / "scores.jsonl")
     return folder
 
@@ -154,7 +154,7 @@ def test_a_critic_and_its_scores_on_eight_devices_are_those_of_one(one, twenty, 
     learn = ["--problems", twenty, "--verdicts", one / "verdicts.jsonl", "--init", one / "actor", *FIT]
     made(8, "train.critic", *learn, "--fsdp", 4, "--tensor", 2, "--out", tmp_path / "critic")
     assert losses(tmp_path / "critic") == pytest.approx(losses(one / "critic"), abs=1e-4)
-    scored = ["--programs", one / "verdicts.jsonl", "--max-prompt-tokens", 96, "--max-new-tokens", 48, "--data", 4, "--tensor", 2]
+    scored = ["--programs", one / "verdicts.jsonl", "--max-prompt-tokens", 32, "--max-new-tokens", 16, "--data", 4, "--tensor", 2]
     made(8, "sample.score", "--critic", one / "critic", "--problems", twenty, *scored, "--out", tmp_path / "scores.jsonl")
     values = [[row["token_values"] for _, row in read_jsonl(folder / "scores.jsonl")] for folder in (one, tmp_path)]
     for ours, theirs in zip(*values, strict=True):
