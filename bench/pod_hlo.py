@@ -215,6 +215,15 @@ def uncounted_loops(module: Computations) -> list[str]:
     return [row.name for row, around in found if trips(module, row, around) is None]
 
 
+def with_trips(text: str, count: int) -> str:
+    """A program's text with a trip count for the loops of its entry that do not say theirs: the host decides it."""
+    module = parse(text)
+    silent = [row.name for row in module["ENTRY"].values() if row.opcode == "while" and trips(module, row, module["ENTRY"]) is None]
+    for name in silent:
+        text = re.sub(rf"^(\s*(?:ROOT )?%?{re.escape(name)} = .*)$", rf"\1, known_trip_count={count}", text, count=1, flags=re.MULTILINE)
+    return text
+
+
 def leaves(module: Computations, row: Instruction) -> Iterator[tuple[Instruction, str]]:
     """The instruction itself, or those of the computations that a fusion is made of, with the name of their computation."""
     if row.opcode == "fusion":

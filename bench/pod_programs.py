@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding
 
-from bench.pod_hlo import arrays
+from bench.pod_hlo import arrays, with_trips
 from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Sampling
 from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make_optimizer
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
@@ -172,7 +172,8 @@ def _training(work: Work, mesh: Mesh) -> list[Part]:
 def _sampling(work: Work, mesh: Mesh) -> list[Part]:
     """What `Sampler` runs for a batch of prompts whose programs are as long as they may be: prompts encoded, then token after token.
 
-    The loop over tokens runs as long as the host says, so its text counts one token.
+    Tokens are written in stretches of `STRETCH`, after each of which the host has a look: the loop's text does not say how many. That
+    of the nucleus's search ends when every row has its token; one turn is counted.
     """
     graphdef, params = abstract_params(work.shape, "actor", jnp.bfloat16)
     params = _placed(params, mesh)
@@ -199,7 +200,7 @@ def _sampling(work: Work, mesh: Mesh) -> list[Part]:
     decode = _part("decode", compiled.decode, (decoder, cache, cross, source_mask, slots, *wanted, forced, waiting, numbers), inside)
     return [
         dataclasses.replace(encode, splits=BATCH_AXES, times=p / together),
-        dataclasses.replace(decode, splits=BATCH_AXES, times=float(t)),
+        dataclasses.replace(decode, text=with_trips(decode.text, STRETCH), splits=BATCH_AXES, times=t / STRETCH),
     ]
 
 

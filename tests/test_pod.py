@@ -91,6 +91,12 @@ def test_a_loop_that_does_not_say_how_often_it_runs_is_named():
     assert pod_hlo.flops(module) == 2 * 8 * 32 * 16
 
 
+def test_a_loop_that_the_host_ends_counts_as_often_as_it_is_told():
+    silent = TEXT.replace("constant(48)", "parameter(1)")
+    assert pod_hlo.flops(pod_hlo.parse(pod_hlo.with_trips(silent, 5))) == 5 * 2 * 8 * 32 * 16
+    assert pod_hlo.with_trips(TEXT, 5) == TEXT
+
+
 def test_products_written_as_convolutions_count_without_their_padding():
     # Four products of 5 x 3 by 3 x 2, the axis of four written as a window of which one position in four is no padding.
     line = """
