@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def prepare() -> None:
     """Settings with which TPU's compiler works where there is no TPU; they are read when JAX is imported."""
     os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # it cannot be read without a TPU
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # its lock guards a TPU; there is none to guard
 
 

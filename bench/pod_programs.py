@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from bench.pod_hlo import arrays, with_trips
 from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Sampling
@@ -16,7 +16,7 @@ from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
 from coderl_jax.model import cost
 from coderl_jax.model.layers import BATCH_AXES
-from coderl_jax.model.mesh import abstract_params, check_mesh, rows_split, shardings
+from coderl_jax.model.mesh import abstract_params, arranged, check_mesh, rows_split, shardings
 from coderl_jax.model.t5 import keeping
 from coderl_jax.rollout.decode import Slots
 from coderl_jax.rollout.engine import ENCODED, STRETCH, Compiled, empty
@@ -123,9 +123,7 @@ class Part:
 def topology_mesh(topology: str, sizes: MeshShape) -> Mesh:
     """The mesh that `model.mesh.make_mesh` makes on a machine with so many chips."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    return jax.make_mesh(
-        (sizes.data, sizes.fsdp, sizes.tensor), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices
-    )
+    return arranged((sizes.data, sizes.fsdp, sizes.tensor), devices)
 
 
 def compile_parts(work: Work) -> tuple[Mesh, list[Part]]:

@@ -1,5 +1,6 @@
 """One device and eight simulated ones train alike, and eight really share the parameters."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from commands import here
 
 from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError, read_jsonl
-from coderl_jax.model.mesh import check_mesh, make_mesh
+from coderl_jax.model.mesh import arranged, check_mesh, make_mesh
 
 TRAIN = """
 import sys, json
@@ -70,6 +71,29 @@ def test_eight_devices_train_as_one_and_share_parameters_and_moments():
 def test_a_mesh_of_another_size_than_the_devices_is_a_users_error():
     with pytest.raises(UserError, match="expected data x fsdp x tensor to be 1 or the number of devices, 1, got 1 x 3 x 1"):
         make_mesh(fsdp=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """A device that is not here."""
+
+    id: int
+    slice_index: int
+    platform: str
+    process_index: int = 0
+    device_kind: str = "a kind"
+
+
+def test_gpus_of_several_nodes_stand_node_by_node():
+    devices = [Elsewhere(i, i // 4, "gpu") for i in range(8)]
+    nodes = [[device.slice_index for device in group.flat] for group in arranged((2, 2, 2), devices[::-1]).devices]
+    assert nodes == [[0] * 4, [1] * 4]
+
+
+def test_slices_of_a_pod_share_the_batch_and_nothing_else():
+    devices = [Elsewhere(i, i // 4, "tpu") for i in range(8)]
+    with pytest.raises(UserError, match="--data: expected a multiple of the number of TPU slices, 2, got 1"):
+        arranged((1, 8, 1), devices)
 
 
 LOAD = """

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jaxtyping import Array, Int, Key
 from numpy.typing import DTypeLike
@@ -59,10 +60,38 @@ def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1, devices: Sequence[A
     if min(sizes) < 1 or wanted not in ((1, there) if there == of_us else (there,)):
         rule = f"1 or the number of devices, {there}" if there == of_us else f"the number of devices of all hosts, {there}"
         raise UserError(f"mesh: expected data x fsdp x tensor to be {rule}, got {data} x {fsdp} x {tensor}; change the sizes")
-    mesh = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices[:wanted])
+    mesh = arranged(sizes, devices[:wanted])
     if any(len({device.process_index for device in group}) > 1 for group in mesh.devices.reshape(-1, tensor)):
         raise UserError(f"--tensor: expected a divisor of the {of_us} devices of a host, got {tensor}; hosts are too far apart for it")
     return mesh
+
+
+def arranged(sizes: tuple[int, int, int], devices: Sequence[Any]) -> Mesh:
+    """Devices as data x fsdp x tensor, neighbours in the network next to each other.
+
+    `jax.make_mesh` refuses GPUs of several nodes (JAX calls a node a slice) and what does not fill whole axes of a TPU's network.
+
+    Raises:
+      UserError: the devices are of several TPU slices and `data` is no multiple of their number: only it can cross between slices.
+    """
+    data, fsdp, tensor = sizes
+    slices = len({getattr(device, "slice_index", 0) for device in devices}) if devices[0].platform == "tpu" else 1
+    if data % slices:
+        raise UserError(
+            f"--data: expected a multiple of the number of TPU slices, {slices}, got {data}; slices are too far apart for the rest"
+        )
+
+    def within(split: bool) -> np.ndarray:
+        if slices == 1:
+            return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=split)
+        inner = data // slices, fsdp, tensor
+        return mesh_utils.create_hybrid_device_mesh(inner, (slices, 1, 1), devices, allow_split_physical_axes=split)
+
+    try:
+        arrangement = within(split=False)
+    except NotImplementedError:  # an axis that fills no axis of the network lies along parts of them
+        arrangement = within(split=True)
+    return Mesh(arrangement, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
 
 
 @contextlib.contextmanager
