@@ -4,14 +4,16 @@
 """
 
 import contextlib
+import dataclasses
 import io
 import os
 import pathlib
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from coderl_jax import hosts
 from coderl_jax.files import UserError
@@ -26,20 +28,30 @@ class Preempted(Exception):  # noqa: N818 - nothing went wrong
     on_every_host = True  # see `hosts.side_by_side`
 
 
+class Stopped(KeyboardInterrupt):
+    """SIGTERM, where nothing saves and leaves because of it: what a command has made so far is whole, window by window."""
+
+
 def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[str] | None = None) -> None:
     """Parse flags into `config`, call `command`, and turn errors into an exit status."""
     keep_compiled_programs()
+    before = signal.getsignal(signal.SIGTERM)
     try:
+        signal.signal(signal.SIGTERM, _stop)
         settings = parse(config, argv)
         if getattr(settings, "hosts", None) and settings.hosts.distributed:
             _join()
         with hosts.side_by_side():
+            _check_alike(settings)
             command(settings)
     except UserError as error:
         print(" ".join(str(error).splitlines()), file=sys.stderr)
         hosts.leave(error, 2)
     except Preempted as stop:
         print(f"stopped: {stop}; run the same command again to go on", file=sys.stderr)
+        hosts.leave(stop, 75)
+    except Stopped as stop:
+        print("stopped; run the same command again to go on", file=sys.stderr)
         hosts.leave(stop, 75)
     except KeyboardInterrupt as interrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
@@ -51,15 +63,43 @@ def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[
             raise
         traceback.print_exc()
         hosts.leave(error, 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Stopped
 
 
 def _join() -> None:
     try:
         hosts.start()
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         why = str(error).splitlines()[0]
+        if why.startswith("JAX_"):
+            raise UserError(f"{why}; set all three variables on every host") from None
         rule = "a TPU pod, a SLURM or Open MPI job, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         raise UserError(f"--distributed: expected {rule}, got {why}; start the command on every host") from None
+    except RuntimeError as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"JAX_COORDINATOR_ADDRESS: expected a free port of the first host, got {why}; choose another port") from None
+
+
+def _check_alike(settings: Any) -> None:
+    """Raise UserError where hosts were started with different flags."""
+    difference = hosts.unlike(_flags(settings))
+    if difference:
+        error = UserError(f"flags: expected the same on all hosts, got {difference}; start the same command on each")
+        error.on_every_host = True
+        raise error
+
+
+def _flags(settings: Any) -> dict[str, str]:
+    """Flags and their values, those of groups included."""
+    found: dict[str, str] = {}
+    for name, value in vars(settings).items():
+        found |= _flags(value) if dataclasses.is_dataclass(value) else {f"--{name.replace('_', '-')}": str(value)}
+    return found
 
 
 def keep_compiled_programs() -> None:
@@ -78,8 +118,6 @@ def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:
     Raises:
       UserError: an unknown flag, a missing one, or a value out of range.
     """
-    import dataclasses
-
     import tyro
 
     for field in dataclasses.fields(config):

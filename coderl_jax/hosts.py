@@ -6,8 +6,10 @@ at once. JAX is imported only where there are several.
 
 import contextlib
 import ctypes
+import json
 import os
 import pickle
+import re
 import signal
 import socket
 import sys
@@ -49,13 +51,14 @@ def start() -> None:
     JAX_NUM_PROCESSES and JAX_PROCESS_ID. Before anything else asks JAX for devices.
 
     Raises:
-      ValueError: nothing in the environment says who the others are.
+      ValueError: the environment does not say who the others are, or what it says makes no sense.
+      RuntimeError: the first host cannot listen on its port.
     """
+    number, which = _told()
+    print("waiting for the other hosts", file=sys.stderr, flush=True)
     _job.parent = _guarded()
     import jax
 
-    given = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
-    number, which = (None if text is None else int(text) for text in given)
     # The library's own signs of life outlast ours, which name the dead host.
     jax.distributed.initialize(num_processes=number, process_id=which, heartbeat_timeout_seconds=60, shutdown_timeout_seconds=30)
     from jax._src import distributed  # the shared store has no public name; orbax takes the same way
@@ -65,6 +68,35 @@ def start() -> None:
     _job.names = [_job.client.blocking_key_value_get(f"coderl/name/{i}", PATIENCE) for i in range(_job.count)]
     os.write(_job.parent, f"{_job.index} {_job.names[0]}\n".encode())
     threading.Thread(target=_watch, daemon=True).start()
+
+
+def _told() -> tuple[int | None, int | None]:
+    """How many hosts there are and which this is, by the variables; None where a pod or a job scheduler knows."""
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    address, number, which = (os.environ.get(name) for name in names)
+    if address is None and number is None and which is None:
+        return None, None
+    if not address or not re.fullmatch(r".+:\d+", address):
+        raise ValueError(f"JAX_COORDINATOR_ADDRESS: expected host:port, got {address!r}")
+    if not number or not number.isdecimal() or int(number) < 1:
+        raise ValueError(f"JAX_NUM_PROCESSES: expected a whole number >= 1, got {number!r}")
+    if not which or not which.isdecimal() or int(which) >= int(number):
+        raise ValueError(f"JAX_PROCESS_ID: expected a whole number from 0 to {int(number) - 1}, got {which!r}")
+    return int(number), int(which)
+
+
+def unlike(ours: dict[str, Any]) -> str | None:
+    """What two hosts were told differently, in words; None where all were told the same. Values must be JSON."""
+    if _job.count == 1:
+        return None
+    _job.client.key_value_set(f"coderl/told/{_job.index}", json.dumps(ours))
+    all_told = [json.loads(_job.client.blocking_key_value_get(f"coderl/told/{i}", PATIENCE)) for i in range(_job.count)]
+    first = all_told[0]
+    for i, told in enumerate(all_told):
+        for name in first:
+            if told.get(name) != first[name]:
+                return f"{name}: {first[name]!r} on host 0 ({_job.names[0]}), {told.get(name)!r} on host {i} ({_job.names[i]})"
+    return None
 
 
 def index() -> int:
@@ -143,7 +175,7 @@ def side_by_side() -> Iterator[None]:
     try:
         yield
         meet()
-        _tell(0)
+        _say("0")
     except BaseException as error:
         if _job.count > 1 and getattr(error, "on_every_host", False):
             meet()
@@ -159,9 +191,19 @@ def side_by_side() -> Iterator[None]:
         _job.leaving = True
 
 
+@contextlib.contextmanager
+def stopping_itself() -> Iterator[None]:
+    """Within the block this process ends by itself when it is told to stop (SIGTERM); elsewhere `_guarded` ends it at once."""
+    _say("saves")
+    try:
+        yield
+    finally:
+        _say("ends")
+
+
 def leave(error: BaseException, status: int) -> None:
     """End the process with this status because of an error that `side_by_side` let through."""
-    _tell(status)
+    _say(str(status))
     if not getattr(error, "alone", False):
         sys.exit(status)
     sys.stderr.flush()
@@ -212,19 +254,21 @@ def _end(host: int, reason: str) -> None:
     os._exit(75)
 
 
-def _tell(status: int) -> None:
-    """With which status we mean to end."""
+def _say(word: str) -> None:
+    """Tell the parent."""
     if _job.parent is not None:
-        os.write(_job.parent, f"{status}\n".encode())
+        os.write(_job.parent, f"{word}\n".encode())
 
 
 def _guarded() -> int:
     """Go on in a child process, whose parent says what JAX does not: where the first host dies, JAX aborts the others without its name.
 
-    It may also abort one that has done its work and only leaves later than the first.
+    It may also abort one that has done its work and only leaves later than the first. And it takes SIGTERM, so that a child which does not
+    ask whether it came (`stopping_itself`) is ended here; what it has made so far is whole, window by window.
 
     Returns:
-      A file descriptor to which the child writes its index and the first host's name, in the end its status, a line each.
+      A file descriptor to which the child writes its index and the first host's name, whether it stops by itself, in the end its status;
+      a line each.
     """
     told, telling = os.pipe()
     sys.stdout.flush()
@@ -235,15 +279,36 @@ def _guarded() -> int:
         ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
         return telling
     os.close(telling)
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    os.set_blocking(told, False)
+    words: list[str] = []
+
+    def listen() -> None:
+        with contextlib.suppress(BlockingIOError):
+            words.extend(os.read(told, 1 << 16).decode().splitlines())
+
+    def stop(number: int, _: Any) -> None:
+        listen()
+        if [word for word in words if word in ("saves", "ends")][-1:] == ["saves"]:
+            os.kill(child, number)
+            return
+        os.kill(child, signal.SIGKILL)
+        print("\nstopped; run the same command again to go on", file=sys.stderr, flush=True)  # below a progress bar
+        os._exit(75)
+
+    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    words = os.read(told, 1000).decode().splitlines()
-    if status == -signal.SIGABRT and words:
-        who, *meant = words
-        index, name = who.split(" ", 1)
-        if not meant:
-            said = "it cannot be reached" if index != "0" else "JAX ended it, as it does when another host fails"
-            print(f"host 0 ({name}) failed: {said}; run the same command again to go on", file=sys.stderr, flush=True)
-        os._exit(int(meant[0]) if meant else 75)
+    listen()
+    meant = [int(word) for word in words if word.isdecimal()]
+    if status == -signal.SIGABRT and not words:
+        rule = "each to start with an index of its own and to reach the first one's address within 300 s"
+        print(f"hosts: expected {rule}, got an end by JAX (why is said above); start the command on all", file=sys.stderr, flush=True)
+        os._exit(2)
+    if status == -signal.SIGABRT and not meant:
+        index, name = words[0].split(" ", 1)
+        said = "it cannot be reached" if index != "0" else "JAX ended it, as it does when another host fails"
+        print(f"host 0 ({name}) failed: {said}; run the same command again to go on", file=sys.stderr, flush=True)
+        os._exit(75)
+    if status == -signal.SIGABRT:
+        os._exit(meant[0])
     os._exit(status if status >= 0 else 128 - status)

@@ -21,8 +21,8 @@ FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 20 --l
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
 
-def start(count: int, devices: int, *words) -> list[subprocess.Popen]:
-    """The same command on `count` hosts of so many simulated devices."""
+def start(count: int, devices: int, *words, own: list | None = None) -> list[subprocess.Popen]:
+    """The same command on `count` hosts of so many simulated devices; `own` are flags that each has besides."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -34,7 +34,8 @@ def start(count: int, devices: int, *words) -> list[subprocess.Popen]:
         words = (*words, "--distributed")
     command = [sys.executable, *(["-m"] if "-c" not in words else []), *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return [subprocess.Popen(command, env={**common, "JAX_PROCESS_ID": str(i)}, **pipes) for i in range(count)]
+    more = [[str(word) for word in words] for words in own or [[]] * count]
+    return [subprocess.Popen(command + more[i], env={**common, "JAX_PROCESS_ID": str(i)}, **pipes) for i in range(count)]
 
 
 def ended(running: list[subprocess.Popen]) -> list[tuple[int, str]]:
@@ -127,6 +128,50 @@ def test_an_error_that_all_hosts_meet_is_one_line_on_each(problems, tmp_path):
     for status, said in ended(start(2, 2, "train.finetune", *problems, "--tensor", 4, "--out", tmp_path / "never")):
         assert status == 2, said[-3000:]
         assert "--tensor: expected a divisor of the 2 devices of a host, got 4" in said
+
+
+def test_other_flags_on_another_host_are_named(problems, tmp_path):
+    words = ["train.finetune", *problems, *SHAPE, *FIT, "--fsdp", 2, "--out", tmp_path / "never"]
+    for status, said in ended([*start(2, 1, *words, own=[["--seed", 1], ["--seed", 2]])]):
+        assert status == 2
+        assert "flags: expected the same on all hosts, got --seed: '1' on host 0 (" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1"}, "JAX_COORDINATOR_ADDRESS: expected host:port, got '127.0.0.1'; set all three"),
+        ({"JAX_COORDINATOR_ADDRESS": "h:1"}, "JAX_NUM_PROCESSES: expected a whole number >= 1, got None; set all three"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
+            "JAX_PROCESS_ID: expected a whole number from 0",
+        ),
+    ],
+)
+def test_variables_that_make_no_sense_are_one_line(monkeypatch, capsys, variables, line):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stop:
+        here("train.finetune", "--distributed", "--problems", "x", "--out", "never")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.slow
+def test_drawing_stops_at_once_when_told_to_and_goes_on_from_its_windows(one, problems, tmp_path):
+    words = ["sample.generate", "--actor", one / "actor", *problems, *DRAW, "--num-samples", 1000, "--out", tmp_path / "programs.jsonl"]
+    running = start(2, 1, *words)
+    windows = tmp_path / "programs.jsonl.partial.windows"
+    while not (windows.exists() and list(windows.glob("*"))):
+        assert all(process.poll() is None for process in running), ended(running)
+        time.sleep(0.2)
+    for process in running:
+        process.terminate()
+    for status, said in ended(running):
+        assert status == 75
+        assert said.splitlines()[-1] == "stopped; run the same command again to go on"
+    assert list(windows.glob("*"))
 
 
 ALONE = """

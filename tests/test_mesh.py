@@ -214,6 +214,12 @@ def test_a_mesh_that_does_not_divide_the_work_is_one_line(twenty, tmp_path, flag
     assert done.stderr.splitlines()[-1].startswith(line)
 
 
+def test_a_sampler_too_is_one_line_where_devices_cannot_share_the_model(one, twenty, tmp_path):
+    done = run(8, "sample.generate", "--actor", one / "actor", "--problems", twenty, *DRAW, "--tensor", 8, "--out", tmp_path / "never")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "--tensor: expected a divisor of the heads 4, got 8; change the mesh or the size"
+
+
 def test_heads_that_tensor_parallelism_cannot_share_are_one_line():
     shape = ModelShape(heads=4, vocab_size=300)
     check_mesh(MeshShape(tensor=4, fsdp=2), shape, 16)

@@ -124,7 +124,8 @@ def stop_on_signal() -> Iterator[StopSignal]:
     caught = (signal.SIGTERM, signal.SIGINT) if hosts.count() == 1 else (signal.SIGINT,)
     previous = {number: signal.signal(number, request) for number in caught}
     try:
-        yield stop
+        with hosts.stopping_itself():
+            yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -154,7 +154,7 @@ def on_current_mesh(params: Any) -> Any:
     return params if mesh is None else jax.device_put(params, shardings(params, mesh))
 
 
-def check_mesh(mesh: MeshShape, shape: ModelShape, rows: int) -> None:
+def check_mesh(mesh: MeshShape, shape: ModelShape, rows: int | None = None) -> None:
     """Raise UserError where devices could not share a model, or the rows of a batch that are gone through together, evenly."""
     rules = [
         ("--tensor", mesh.tensor, "heads", shape.heads),
@@ -163,7 +163,7 @@ def check_mesh(mesh: MeshShape, shape: ModelShape, rows: int) -> None:
         ("--data x --fsdp", mesh.data * mesh.fsdp, "--batch-size / --accumulate", rows),
     ]
     for flag, parts, name, size in rules:
-        if size % parts:
+        if size is not None and size % parts:
             raise UserError(f"{flag}: expected a divisor of the {name} {size}, got {parts}; change the mesh or the size")
 
 

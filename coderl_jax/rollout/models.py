@@ -8,11 +8,11 @@ import jax
 from flax import nnx
 
 from coderl_jax import hosts
-from coderl_jax.config import ModelShape
+from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.data.tokenizer import Tokenizer, load_tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.model import hf
-from coderl_jax.model.mesh import current_mesh, init_params, make_mesh
+from coderl_jax.model.mesh import check_mesh, current_mesh, init_params, make_mesh
 from coderl_jax.model.t5 import keeping
 
 
@@ -61,7 +61,10 @@ def load_model(name: str, kind: Literal["actor", "critic"], dtype: str = "float3
     Raises:
       UserError: nothing there, another shape, no critic head, or a tokenizer with more ids than the embedding has rows.
     """
-    loaded = hf.load(name, kind=kind, mesh=current_mesh(), dtype=dtype)
+    mesh = current_mesh()
+    loaded = hf.load(name, kind=kind, mesh=mesh, dtype=dtype)
+    if mesh is not None:
+        check_mesh(MeshShape(**mesh.shape), loaded.shape)
     tokenizer = load_tokenizer(loaded.folder)
     check_vocabulary(name, tokenizer, loaded.shape)
     return TextModel(shape=loaded.shape, graphdef=loaded.graphdef, params=loaded.params, tokenizer=tokenizer, classes=loaded.classes)
