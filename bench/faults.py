@@ -62,7 +62,7 @@ def bench(config: FaultsConfig) -> None:
         began = time.monotonic()
         finish(start(whole))  # again, now that everything is compiled, as it will be for those that are killed
         life = time.monotonic() - began
-        lines = [header(config), f"untouched: {life:.0f} s, {len(list(read_jsonl(whole / 'metrics.jsonl')))} rows of metrics"]
+        lines = [f"untouched: {life:.0f} s, {len(list(read_jsonl(whole / 'metrics.jsonl')))} rows of metrics"]
         compared = 0
         for number in range(1, config.kills + 1):
             line = killed_once(killed, moments, life, while_saving=number % 3 == 0)
@@ -74,7 +74,7 @@ def bench(config: FaultsConfig) -> None:
         compared += compare(whole, killed)
     lines.append(f"{config.kills} kills, {compared} runs came to their end: the same metrics and the same model as untouched, each time")
     print(lines[-1])
-    write_text(config.out, "\n".join(lines) + "\n")
+    write_text(config.out, "\n".join([header(config), *lines]) + "\n")
 
 
 def start(folder: pathlib.Path) -> subprocess.Popen:
