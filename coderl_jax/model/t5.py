@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
 from coderl_jax.model import layers
-from coderl_jax.model.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm, normal, stack_of
+from coderl_jax.model.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm, normal, stack_of, whole_width
 
 START_ID = 0  # what the decoder reads before the first token: T5 starts with the pad id
 
@@ -181,7 +181,8 @@ class T5(nnx.Module):
 
     def _embed(self, tokens: Int[Array, "*a"]) -> Float[Array, "*a d"]:
         # Looked up in float32, then cast: the gradient of a bfloat16 lookup is a slow scatter.
-        return self.embedding[...][tokens].astype(self.dtype)
+        # Its width whole, as for the logits: else the compiler gathers the states of the whole batch for the table's gradient.
+        return whole_width(self.embedding[...])[tokens].astype(self.dtype)
 
     def _run(self, stack: nnx.Module, x: Float[Array, "b t d"], drop: Dropout, call: Any) -> Float[Array, "b t d"]:
         """Run x through a stack of layers: compiled once, whatever their number."""
