@@ -64,8 +64,7 @@ def start() -> None:
     from jax._src import distributed  # the shared store has no public name; orbax takes the same way
 
     _job.client, _job.index, _job.count = distributed.global_state.client, jax.process_index(), jax.process_count()
-    _job.client.key_value_set(f"coderl/name/{_job.index}", socket.gethostname())
-    _job.names = [_job.client.blocking_key_value_get(f"coderl/name/{i}", PATIENCE) for i in range(_job.count)]
+    _job.names = _exchanged("name", socket.gethostname())
     os.write(_job.parent, f"{_job.index} {_job.names[0]}\n".encode())
     threading.Thread(target=_watch, daemon=True).start()
 
@@ -89,14 +88,18 @@ def unlike(ours: dict[str, Any]) -> str | None:
     """What two hosts were told differently, in words; None where all were told the same. Values must be JSON."""
     if _job.count == 1:
         return None
-    _job.client.key_value_set(f"coderl/told/{_job.index}", json.dumps(ours))
-    all_told = [json.loads(_job.client.blocking_key_value_get(f"coderl/told/{i}", PATIENCE)) for i in range(_job.count)]
-    first = all_told[0]
-    for i, told in enumerate(all_told):
+    first, *others = map(json.loads, _exchanged("told", json.dumps(ours)))
+    for i, told in enumerate(others, 1):
         for name in first:
             if told.get(name) != first[name]:
                 return f"{name}: {first[name]!r} on host 0 ({_job.names[0]}), {told.get(name)!r} on host {i} ({_job.names[i]})"
     return None
+
+
+def _exchanged(what: str, ours: str) -> list[str]:
+    """What every host says about this, in their order; asked once a subject, and without a computation."""
+    _job.client.key_value_set(f"coderl/{what}/{_job.index}", ours)
+    return [_job.client.blocking_key_value_get(f"coderl/{what}/{i}", PATIENCE) for i in range(_job.count)]
 
 
 def index() -> int:

@@ -11,12 +11,11 @@ import sys
 import time
 
 import pytest
-from commands import here
+from commands import SHAPE, here
 
 from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
-SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
 FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4".split()
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
@@ -132,7 +131,7 @@ def test_an_error_that_all_hosts_meet_is_one_line_on_each(problems, tmp_path):
 
 def test_other_flags_on_another_host_are_named(problems, tmp_path):
     words = ["train.finetune", *problems, *SHAPE, *FIT, "--fsdp", 2, "--out", tmp_path / "never"]
-    for status, said in ended([*start(2, 1, *words, own=[["--seed", 1], ["--seed", 2]])]):
+    for status, said in ended(start(2, 1, *words, own=[["--seed", 1], ["--seed", 2]])):
         assert status == 2
         assert "flags: expected the same on all hosts, got --seed: '1' on host 0 (" in said
     assert not list(tmp_path.iterdir())
@@ -163,9 +162,7 @@ def test_drawing_stops_at_once_when_told_to_and_goes_on_from_its_windows(one, pr
     words = ["sample.generate", "--actor", one / "actor", *problems, *DRAW, "--num-samples", 1000, "--out", tmp_path / "programs.jsonl"]
     running = start(2, 1, *words)
     windows = tmp_path / "programs.jsonl.partial.windows"
-    while not (windows.exists() and list(windows.glob("*"))):
-        assert all(process.poll() is None for process in running), ended(running)
-        time.sleep(0.2)
+    wait_for(windows / "0.jsonl", running)
     for process in running:
         process.terminate()
     for status, said in ended(running):

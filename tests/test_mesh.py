@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import here
+from commands import SHAPE, here
 
 from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError, read_jsonl
@@ -144,7 +144,6 @@ def losses(folder, name: str = "loss") -> list[float]:
     return [row[name] for _, row in read_jsonl(folder / "metrics.jsonl") if name in row]
 
 
-SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
 FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 32".split()
 

@@ -135,10 +135,11 @@ class FinetuneConfig:
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
         if self.init:  # the model brings shape and tokenizer
-            others = {"tokenizer": self.tokenizer, "tokenizer_problems": self.tokenizer_problems}
-            shape = {name: value for name, value in vars(self.model).items() if value != getattr(ModelShape(), name)}
-            for name, value in {**{name: value for name, value in others.items() if value}, **shape}.items():
-                expect(False, name, "none with --init, which brings its own", value)
+            for name in ("tokenizer", "tokenizer_problems"):
+                expect(not getattr(self, name), name, "none with --init, which brings its own", getattr(self, name))
+            for name, default in vars(ModelShape()).items():
+                given = getattr(self.model, name)
+                expect(given == default, name, "none with --init, which brings its own", given)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
