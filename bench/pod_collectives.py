@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.pod_hlo import KINDS, Computations, Instruction, arrays, executed, leaves, size_of
+from bench.hlo import KINDS, Computations, Instruction, arrays, executed, leaves, size_of
 
 Chip = tuple[int, ...]
 """A chip's place in the topology."""

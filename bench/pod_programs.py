@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
-from bench.pod_hlo import arrays, with_trips
+from bench.hlo import arrays, with_trips
 from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Sampling
 from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make_optimizer
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss

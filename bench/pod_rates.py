@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.hlo import Computations, cycles, flops, parse, part_with, traffic, uncounted_loops
 from bench.pod_collectives import Chip as Place
 from bench.pod_collectives import collectives, seconds, volume
-from bench.pod_hlo import Computations, cycles, flops, parse, part_with, traffic, uncounted_loops
 from coderl_jax.model.cost import DEVICES
 
 
@@ -81,7 +81,7 @@ class Step:
     def of(cls, texts: Sequence[tuple[str, float]], places: Sequence[Place], chip: Rates, watched: dict[str, list]) -> "Step":
         """What programs of these texts do, one after another and each so many times, on chips at these places of a topology.
 
-        `watched` are lengths by which `pod_hlo.part_with` tells the arrays of a kind.
+        `watched` are lengths by which `hlo.part_with` tells the arrays of a kind.
         """
         modules = [(parse(text), times) for text, times in texts]
         found = [dataclasses.replace(row, times=row.times * times) for module, times in modules for row in collectives(module)]

@@ -85,13 +85,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def bench(config: TrainingBenchConfig) -> None:
     """Measure, print, write."""
+    config.keep("training", {"speed": speed(case_here(config.quick), config)})
+
+
+def case_here(quick: bool) -> Case:
+    """What is done on this device."""
     import jax
 
-    case = Case("tiny", "float32", 4, 4, (48, 32), 2)
-    if not config.quick:
-        on_cpu = jax.devices()[0].platform == "cpu"
-        case = Case("small", "float32", 8, 8, (160, 128), 2) if on_cpu else Case("large", "bfloat16", 64, 16, LONGEST, 4)
-    config.keep("training", {"speed": speed(case, config)})
+    if quick:
+        return Case("tiny", "float32", 4, 4, (48, 32), 2)
+    on_cpu = jax.devices()[0].platform == "cpu"
+    return Case("small", "float32", 8, 8, (160, 128), 2) if on_cpu else Case("large", "bfloat16", 64, 16, LONGEST, 4)
 
 
 def speed(case: Case, config: TrainingBenchConfig) -> list[dict[str, Any]]:

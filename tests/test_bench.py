@@ -3,11 +3,14 @@
 import importlib
 import json
 import pathlib
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from bench import ablation, demo, int8, limits, objectives, scratch, training
+from bench import ablation, demo, int8, limits, objectives, profile, scratch, training
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError, write_json, write_jsonl
@@ -254,3 +257,49 @@ def test_the_training_bench_says_what_it_measured_and_where(tmp_path):
         assert row["tokens_per_second"] > 0
         assert 0 < row["useful_if_padded"] <= row["useful"] <= 1
         assert row["ratio"] is None
+
+
+FRAMES = f"""HloModule jit_f
+
+FileNames
+1 "{pathlib.Path(cli.__file__).parent / "model" / "layers.py"}"
+2 "/elsewhere/numpy.py"
+
+FunctionNames
+1 "Dropout.__call__"
+2 "f.<locals>.inner"
+3 "where"
+
+FileLocations
+1 {{file_name_id=1 function_name_id=1 line=4 end_line=4 column=24 end_column=27}}
+2 {{file_name_id=1 function_name_id=2 line=9 end_line=9 column=2 end_column=14}}
+3 {{file_name_id=2 function_name_id=3 line=7 end_line=7 column=26 end_column=40}}
+
+StackFrames
+1 {{file_location_id=2 parent_frame_id=1}}
+2 {{file_location_id=1 parent_frame_id=2}}
+3 {{file_location_id=3 parent_frame_id=3}}
+4 {{file_location_id=3 parent_frame_id=1}}
+5 {{file_location_id=3 parent_frame_id=2}}
+
+"""
+
+
+def test_an_operation_belongs_to_our_innermost_function():
+    dropout, inner = "model/layers.py Dropout.__call__", "model/layers.py f.inner"
+    assert profile.functions(FRAMES) == {1: inner, 2: dropout, 3: dropout, 4: "numpy.py where", 5: inner}
+
+
+def test_the_profile_says_what_functions_took(tmp_path):
+    command = [sys.executable, "-m", "bench.profile", "sampling", "--quick", "--out", str(tmp_path / "profile.txt")]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    lines = (tmp_path / "profile.txt").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("function"))
+    cells = [re.split("  +", line) for line in lines[start + 1 :] if line]
+    rows = {place: [float(cell.strip("%").replace(",", "")) for cell in numbers] for place, *numbers in cells}
+    seconds, share, least, products, moved = rows["model/decoding.py product"]
+    assert products > 0
+    assert moved > 0
+    assert least > 0
+    assert sum(share for _, share, *_ in rows.values()) == pytest.approx(100, abs=12)  # less than half a percent is not told
+    assert seconds <= sum(taken for taken, *_ in rows.values())

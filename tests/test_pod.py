@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, NamedSharding
 
-from bench import pod, pod_collectives, pod_hlo, pod_rates, pod_report
+from bench import hlo, pod, pod_collectives, pod_rates, pod_report
 from bench.pod_programs import replicated, whole_inside
 from coderl_jax.files import UserError
 
@@ -71,30 +71,30 @@ PLACES = [(x, y, 0) for x in range(2) for y in range(4)]
 
 
 def test_operations_bytes_and_cycles_count_once_a_trip_of_the_loop():
-    module = pod_hlo.parse(TEXT)
-    assert pod_hlo.uncounted_loops(module) == []
-    assert pod_hlo.flops(module) == 24 * 2 * 8 * 32 * 16
-    assert pod_hlo.cycles(module) == 24 * 100
+    module = hlo.parse(TEXT)
+    assert hlo.uncounted_loops(module) == []
+    assert hlo.flops(module) == 24 * 2 * 8 * 32 * 16
+    assert hlo.cycles(module) == 24 * 100
     # x is read, y is written; the gathered weights and the sum stay in faster memory. The counter is read, added to, written.
-    assert pod_hlo.traffic(module) == 24 * (2 * (8 * 32 + 8 * 16) + 3 * 4)
+    assert hlo.traffic(module) == 24 * (2 * (8 * 32 + 8 * 16) + 3 * 4)
 
 
 def test_the_part_of_an_array_is_that_of_the_instructions_that_touch_it():
-    module = pod_hlo.parse(TEXT)
-    assert pod_hlo.part_with(module, [(32, 8)]) == (24 * 2 * (8 * 32 + 8 * 16), 24 * 100)
-    assert pod_hlo.part_with(module, [(1024,)]) == (0, 0)
+    module = hlo.parse(TEXT)
+    assert hlo.part_with(module, [(32, 8)]) == (24 * 2 * (8 * 32 + 8 * 16), 24 * 100)
+    assert hlo.part_with(module, [(1024,)]) == (0, 0)
 
 
 def test_a_loop_that_does_not_say_how_often_it_runs_is_named():
-    module = pod_hlo.parse(TEXT.replace("constant(48)", "parameter(1)"))
-    assert pod_hlo.uncounted_loops(module) == ["loop"]
-    assert pod_hlo.flops(module) == 2 * 8 * 32 * 16
+    module = hlo.parse(TEXT.replace("constant(48)", "parameter(1)"))
+    assert hlo.uncounted_loops(module) == ["loop"]
+    assert hlo.flops(module) == 2 * 8 * 32 * 16
 
 
 def test_a_loop_that_the_host_ends_counts_as_often_as_it_is_told():
     silent = TEXT.replace("constant(48)", "parameter(1)")
-    assert pod_hlo.flops(pod_hlo.parse(pod_hlo.with_trips(silent, 5))) == 5 * 2 * 8 * 32 * 16
-    assert pod_hlo.with_trips(TEXT, 5) == TEXT
+    assert hlo.flops(hlo.parse(hlo.with_trips(silent, 5))) == 5 * 2 * 8 * 32 * 16
+    assert hlo.with_trips(TEXT, 5) == TEXT
 
 
 def test_products_written_as_convolutions_count_without_their_padding():
@@ -106,11 +106,11 @@ ENTRY %main (a: f32[4,5,3], b: f32[4,3,2]) -> f32[4,5,2] {
   ROOT %c = f32[4,5,2]{2,1,0} convolution(%a, %b), window={size=4 stride=3 pad=0_0 lhs_dilate=4}, dim_labels=0bf_0io->0bf
 }
 """
-    assert pod_hlo.flops(pod_hlo.parse(line)) == 4 * 2 * 5 * 3 * 2
+    assert hlo.flops(hlo.parse(line)) == 4 * 2 * 5 * 3 * 2
 
 
 def test_collectives_count_once_where_they_begin_and_say_whether_they_are_hidden():
-    gather, total = pod_collectives.collectives(pod_hlo.parse(TEXT))
+    gather, total = pod_collectives.collectives(hlo.parse(TEXT))
     assert (gather.kind, gather.sent, gather.times, gather.group, gather.hidden) == ("all-gather", 3 / 4 * 1024, 24, (0, 1, 2, 3), True)
     assert (total.kind, total.sent, total.times, total.hidden) == ("all-reduce", 2 * 7 / 8 * 4096, 1, False)
     assert pod_collectives.volume([gather, total]) == {"all-gather": 24 * 768, "all-reduce": 7168}
@@ -139,7 +139,7 @@ ENTRY %main (a: f32[256]) -> f32[512] {{
   ROOT %all-gather.1 = f32[512]{{0}} all-gather(%a), channel_id=1, {written}
 }}
 """
-    assert pod_collectives.collectives(pod_hlo.parse(line))[0].group == group
+    assert pod_collectives.collectives(hlo.parse(line))[0].group == group
 
 
 def test_a_step_is_the_longest_of_what_goes_on_together_and_what_waits():

@@ -1,4 +1,4 @@
-"""What a compiled TPU program does, counted from its text: operations, bytes, collectives, each times the trips of its loops.
+"""What a compiled program does, counted from its text: operations, bytes, collectives, each times the trips of its loops.
 
 XLA's `cost_analysis` counts the body of a loop once, and the layers run in loops; so the text (`compiled.as_text()`) is read.
 Nothing here imports JAX.
@@ -239,12 +239,13 @@ def leaves(module: Computations, row: Instruction) -> Iterator[tuple[Instruction
 
 def flops(module: Computations) -> float:
     """Operations of all matrix products (a multiplication and an addition each), padding left out."""
-    total = 0.0
-    for row, where, times in executed(module):
-        for leaf, inside in leaves(module, row):
-            if leaf.opcode in ("convolution", "dot"):
-                total += times * _product_flops(leaf, module[inside or where])
-    return total
+    return sum(times * flops_of(module, row, where) for row, where, times in executed(module))
+
+
+def flops_of(module: Computations, row: Instruction, where: str) -> float:
+    """Operations of the matrix products in one run of an instruction of the computation `where`."""
+    found = ((leaf, module[inside or where]) for leaf, inside in leaves(module, row))
+    return sum(_product_flops(leaf, around) for leaf, around in found if leaf.opcode in ("convolution", "dot"))
 
 
 def _product_flops(row: Instruction, computation: dict[str, Instruction]) -> float:
@@ -285,7 +286,7 @@ def traffic(module: Computations) -> float:
 
     A slice or an update in place counts as what it touches, and a fusion that only hands an array on counts nothing for it.
     """
-    return sum(times * _traffic_of(module, row, module[where]) for row, where, times in executed(module))
+    return sum(times * traffic_of(module, row, where) for row, where, times in executed(module))
 
 
 def cycles(module: Computations) -> float:
@@ -305,7 +306,7 @@ def part_with(module: Computations, wanted: Sequence[tuple[int, ...]]) -> tuple[
     for row, where, times in executed(module):
         # A tuple, such as what a loop carries, names everything and touches nothing.
         if row.opcode not in _NO_TRAFFIC and touches(row, module[where]):
-            moved += times * _traffic_of(module, row, module[where])
+            moved += times * traffic_of(module, row, where)
             taken += times * _cycles_of(row)
     return moved, taken
 
@@ -315,7 +316,9 @@ def _cycles_of(row: Instruction) -> int:
     return int(found[1]) if found else 0
 
 
-def _traffic_of(module: Computations, row: Instruction, here: dict[str, Instruction]) -> float:
+def traffic_of(module: Computations, row: Instruction, where: str) -> float:
+    """Bytes that one run of an instruction of the computation `where` moves between the device and its main memory."""
+    here = module[where]
     if row.opcode in _NO_TRAFFIC or row.opcode.endswith("-done"):
         return 0.0
     if row.opcode == "fusion":
