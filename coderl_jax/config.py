@@ -228,6 +228,7 @@ class Optimizer:
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "end_learning_rate", "weight_decay")
         expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "beta2", "dropout")
         expect_each(self, "a number > 0", lambda v: v is None or 0 < v < float("inf"), "epochs")
+        expect(self.epochs is None or self.steps == type(self).steps, "steps", "none beside --epochs", self.steps)
 
     def over(self, examples: int) -> "Optimizer":
         """The same with its number of steps known: `epochs` passes over so many examples, where passes are asked for."""

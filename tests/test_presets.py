@@ -3,6 +3,7 @@
 import pytest
 
 from coderl_jax import cli
+from coderl_jax.config import Optimizer
 from coderl_jax.files import UserError
 from coderl_jax.model import cost
 from coderl_jax.stages import presets
@@ -82,6 +83,8 @@ def test_epochs_become_steps():
     optimizer = parsed("warm-start").optimizer.over(1000)
     assert (optimizer.steps, optimizer.epochs) == (156, None)
     assert parsed("warm-start").optimizer.over(1).steps == 1
+    with pytest.raises(UserError, match="steps: expected none beside --epochs, got 7"):
+        Optimizer(steps=7, epochs=2.0)
 
 
 @pytest.mark.parametrize(
