@@ -80,6 +80,8 @@ class Size:
 
 FULL = Size((1, 2, 4), 60, 400, VALIDATE, "", "")
 SHIPPED_SEED = 0
+LEARNT_FROM = {"train": 8, "practice": 4}
+"""Programs a problem that critics and repair models learn from; there are twice as many practice problems."""
 TEST = "test"  # the last stage of a setting
 QUICK = Size((1,), 2, 20, "--validation tiny#validation --validation-limit 40", "--limit 60", "--limit 40")
 
@@ -178,10 +180,9 @@ def helpers(size: Size, setting: str, own: str, seed: int) -> list[str]:
     learn = f"""--problems tiny#{setting} --verdicts {own}/learn.verdicts.jsonl --init SEED/warm {LENGTHS} --batch-size 16
         --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 20 --decay-power 1 --beta2 0.98 --dropout 0
         --steps {size.critic_steps} --save-every {size.critic_steps} --seed {seed}"""
-    samples = 8 if setting == "train" else 4  # there are twice as many practice problems
     return [
-        f"""sample.generate --actor SEED/warm --problems tiny#{setting} {size.learn} --num-samples {samples} {EXPLORE} --seed {seed}
-            --out {own}/learn.programs.jsonl""",
+        f"""sample.generate --actor SEED/warm --problems tiny#{setting} {size.learn} --num-samples {LEARNT_FROM[setting]} {EXPLORE}
+            --seed {seed} --out {own}/learn.programs.jsonl""",
         f"sample.judge --problems tiny#{setting} --programs {own}/learn.programs.jsonl {SAFE} --out {own}/learn.verdicts.jsonl",
         f"train.critic {learn} --out {own}/critic",
         f"train.critic {learn} --classes 2 --out {own}/binary",

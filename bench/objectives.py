@@ -4,9 +4,11 @@
     python -m bench.objectives --seeds 1 --out runs/objectives  # a part: machines can share the work
     python -m bench.objectives --quick --out runs/quick         # minutes: shows that it runs
 
-Every objective starts from the shipped warm start, samples the same number of programs of `tiny#practice` in as many rounds, makes as many
-updates of the same schedule and keeps the parameters that validate best; seeds choose problems, programs and order. The test split is read
-at the end, 10 programs a problem. What a seed measured is in `seed*/measured.json`; `--seeds --out FOLDER` joins what is there.
+Every objective starts from the shipped warm start, generates the same number of programs for `tiny#practice` in as many rounds, makes as
+many updates of the same schedule and keeps the parameters that validate best; seeds choose problems, programs and order. A critic learns
+from programs too: its rows have fewer problems a round for that. Updates read 32 programs that tell something, those of a value model,
+which learns from all, 128: all that a round has. The test split is read at the end, 10 programs a problem. What a seed measured is in
+`seed*/measured.json`; `--seeds --out FOLDER` joins what is there.
 """
 
 import dataclasses
@@ -20,6 +22,7 @@ import numpy as np
 from bench.ablation import (
     CE_WEIGHT,
     FULL,
+    LEARNT_FROM,
     METRICS,
     QUICK,
     SAMPLES,
@@ -37,17 +40,20 @@ from bench.ablation import (
 )
 from bench.demo import DRAW, EXPLORE, SAFE, SCHEDULE, SHIPPED, Clock, copy_model, header, measured
 from coderl_jax import cli
+from coderl_jax.data.tiny import SIZES
 from coderl_jax.files import read_json, read_jsonl, write_json, write_text
 
+PROBLEMS = 64  # a round
+DRAWN = 8  # of a problem, and a greedy one
 ROWS = {  # name -> title, flags of train.rl
     "coderl": ("CodeRL", "--objective coderl --critic SEED/practice/critic"),
     "coderl-upstream": ("CodeRL, released code", "--objective coderl-upstream --critic SEED/practice/critic"),
     "greedy": ("REINFORCE, greedy baseline", "--objective reinforce --baseline greedy"),
     "loo": ("REINFORCE, leave one out", "--objective reinforce --baseline leave-one-out"),
-    "grpo": ("GRPO", "--objective grpo --kl-weight 0.01"),
-    "ppo": ("PPO", "--objective ppo"),
+    "grpo": ("GRPO, no KL", "--objective grpo"),
+    "ppo": ("PPO", "--objective ppo --batch-size 128"),
     "rltf": ("RLTF", "--objective rltf"),
-    "stepcoder": ("StepCoder", "--objective stepcoder"),
+    "stepcoder": ("StepCoder", "--objective stepcoder --batch-size 128"),
 }
 CAREFUL = {"coderl", "coderl-upstream", "greedy", "loo", "grpo", "rltf"}  # take --negative-weight, as the ablation's runs do
 
@@ -109,9 +115,18 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: ObjectivesConfig)
 def training(size: Size, seed: int, name: str, flags: str) -> str:
     """The command that trains a row."""
     careful = "--negative-weight 0.25" if name in CAREFUL else ""
-    return f"""train.rl --problems tiny#practice --supervised tiny#train --init SEED/warm {flags} {careful} {EXPLORE} --num-samples 8
-        --problems-per-round 64 --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND} --ce-weight {CE_WEIGHT}
-        {SCHEDULE} --seed {seed} {SAFE} {size.validation} --validate-every {max(1, size.rounds // 6)} --out SEED/{name}"""
+    careful += f" --ce-weight {CE_WEIGHT}" if name != "coderl-upstream" else ""  # whose cross-entropy is half of every update
+    return f"""train.rl --problems tiny#practice --supervised tiny#train --init SEED/warm {careful} {EXPLORE} --num-samples {DRAWN}
+        --problems-per-round {problems_a_round(size, flags)} --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
+        {SCHEDULE} {flags} --seed {seed} {SAFE} {size.validation} --validate-every {max(1, size.rounds // 6)} --out SEED/{name}"""
+
+
+def problems_a_round(size: Size, flags: str) -> int:
+    """So many that no row generates more programs than the others, what its critic learnt from included."""
+    if "--critic" not in flags:
+        return PROBLEMS
+    learnt = LEARNT_FROM["practice"] * (int(size.learn.split()[-1]) if size.learn else SIZES["practice"])
+    return PROBLEMS - -(-learnt // (size.rounds * (1 + DRAWN)))
 
 
 def testing(size: Size, seed: int, name: str) -> list[str]:
@@ -149,12 +164,16 @@ def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """The results as text, in percent; differences in points."""
     titles = {"warm": "warm start", **{name: title for name, (title, _) in ROWS.items()}}
+    for name, row in results["rows"].items():
+        if row["minus_warm"]["pass@1"]["interval_95"][1] < 0:
+            titles[name] += ", below its start"
     head = [f"seeds {', '.join(map(str, results['seeds']))}", *METRICS, "pass@1 minus warm start", "pass@1 minus CodeRL", "rolled back"]
     rows = []
     for name, row in results["rows"].items():
         differences = [cell(row[f"minus_{other}"], "pass@1", "+.1f") if name != other else "" for other in ("warm", "coderl")]
         rows.append([titles[name], *(cell(row, metric, ".1f") for metric in METRICS), *differences, str(row["rollbacks"])])
-    about = f"{SAMPLES} programs a test problem; means over seeds and problems with 95% intervals over both"
+    about = f"""{SAMPLES} programs a test problem; means over seeds and problems with 95% intervals over both
+negative advantages weigh 0.25, with PPO and StepCoder 1; cross-entropy weighs {CE_WEIGHT}, in CodeRL's released form as much as RL"""
     return f"{about}\n\n{ruled([head, *rows])}\n"
 
 

@@ -3,9 +3,11 @@
 `place` in every reader is where the row stands (`file:line`), for the error message.
 """
 
+import json
 import os
+import pathlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 from coderl_jax.files import UserError, read_jsonl, shown
@@ -219,8 +221,45 @@ def score_to_json(program: Program, score: Score) -> dict[str, Any]:
     }
 
 
-def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = None) -> list[tuple[str, dict[str, Any], Program]]:
+GENERATED, GREEDY = "gen_solutions.json", "baseline_solutions.json"
+"""What the released code calls sampled and greedy programs, in a folder a problem."""
+_RESULTS = {True: Outcome.PASSED, False: Outcome.FAILED_TEST, -1: Outcome.RUNTIME_ERROR, -2: Outcome.COMPILE_ERROR}
+
+
+def _released_rows(folder: pathlib.Path, name: str, known: Iterable[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Verdict rows of the released code's layout, FOLDER/PROBLEM/NAME, of the problems that are known.
+
+    A file is a list of {"code", "result"} with result true (passed), false (failed a test), -1 (runtime error) or -2 (compile error);
+    `error_type`, where there is one, is kept.
+    """
+    for path in sorted(folder.glob(f"*/{name}")):
+        if known is not None and path.parent.name not in known:
+            continue
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path}: file: expected JSON, got {error}; check it") from None
+        if not isinstance(entries, list):
+            raise UserError(f"{path}: file: expected a list of programs, got {shown(entries)}; check it")
+        for number, entry in enumerate(entries):
+            code, result = (entry.get("code"), entry.get("result")) if isinstance(entry, dict) else (None, None)
+            outcome = next((outcome for value, outcome in _RESULTS.items() if type(result) is type(value) and result == value), None)
+            if not isinstance(code, str) or outcome is None:
+                raise UserError(f"{path}: entry {number}: expected code and a result of true, false, -1 or -2, got {shown(entry)}; mend it")
+            kind = entry.get("error_type")
+            row = {"problem_id": path.parent.name, "index": number, "program": code, "outcome": outcome.label}
+            yield f"{path}: entry {number}", row | {"error_type": kind if isinstance(kind, str) else None}
+
+
+def read_programs(
+    path: str | os.PathLike, problems: Iterable[Problem] | None = None, released: str = GENERATED
+) -> list[tuple[str, dict[str, Any], Program]]:
     """All program rows of a file, each with its place and raw row. A missing index is the row's number in its problem.
+
+    Args:
+      path: JSON lines, or a folder of the released code's.
+      problems: what the programs are for.
+      released: the file that is read of each problem in such a folder.
 
     Raises:
       UserError: a row breaks the format, names a problem that is not among `problems`, or repeats the index of another.
@@ -229,7 +268,8 @@ def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = 
     known = None if problems is None else {problem.id: problem.starter_code for problem in problems}
     seen: dict[str, int] = {}
     result = []
-    for place, row in read_jsonl(path):
+    folder = pathlib.Path(path)
+    for place, row in _released_rows(folder, released, known) if folder.is_dir() else read_jsonl(path):
         name = str(row.get("problem_id", row.get("task_id")))
         program = program_from_json(place, row, seen.get(name, 0), (known or {}).get(name))
         seen[name] = seen.get(name, 0) + 1
@@ -245,6 +285,8 @@ def read_programs(path: str | os.PathLike, problems: Iterable[Problem] | None = 
     return result
 
 
-def read_verdicts(path: str | os.PathLike, problems: Iterable[Problem] | None = None) -> list[tuple[Program, Verdict]]:
-    """All programs of a file with their verdicts."""
-    return [(program, verdict_from_json(place, row)) for place, row, program in read_programs(path, problems)]
+def read_verdicts(
+    path: str | os.PathLike, problems: Iterable[Problem] | None = None, released: str = GENERATED
+) -> list[tuple[Program, Verdict]]:
+    """All programs of a file, or of a folder, with their verdicts; as `read_programs`."""
+    return [(program, verdict_from_json(place, row)) for place, row, program in read_programs(path, problems, released)]

@@ -195,14 +195,14 @@ class Rollout:
       advantage: how much better each program did than its baseline, float32 [b].
       ratio_advantage: the same by the share of tests that it passes, float32 [b].
       error: True at tokens of the line that the error is on, or at all of an error that has no line, bool [b, t].
-      executed: True at tokens of lines that ran, at all where nobody knows, bool [b, t].
+      executed: True at tokens of statements that ran, at all where nobody knows, bool [b, t].
       critic: a critic's value of each token, q(w_t), where it is known beforehand, float32 [b, t].
       behaviour: log-probabilities of the tokens under the policy that wrote them, float32 [b, t].
       reference: the same under the policy that the run began with, float32 [b, t].
-      weight: of each token, less than 1 where the policy has moved away from a program of an earlier round, float32 [b, t].
+      weight: of each token, less than 1 where the policy has moved away from it since it was written, float32 [b, t].
       token_advantage: advantage of each token, where a value model makes it differ within a program, float32 [b, t].
-      value: what the value model said at each token when it was written, float32 [b, t].
-      goal: what it should have said, float32 [b, t].
+      value: the value model's estimate at each token when it was written, float32 [b, t].
+      value_target: what it should have been, float32 [b, t].
     """
 
     source: np.ndarray
@@ -220,4 +220,4 @@ class Rollout:
     weight: np.ndarray | None = None
     token_advantage: np.ndarray | None = None
     value: np.ndarray | None = None
-    goal: np.ndarray | None = None
+    value_target: np.ndarray | None = None

@@ -1,5 +1,6 @@
 """The benchmarks' own parts: their commands are commands, their tables say what the files say."""
 
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -70,11 +71,19 @@ def test_objectives_differ_in_nothing_else():
     for name, (_, flags) in objectives.ROWS.items():
         _, *words = objectives.training(ablation.FULL, 2, name, flags).split()
         parsed[name] = cli.parse(stages_train.RLConfig, words)
-    shared = ("init", "problems", "supervised", "rounds", "problems_per_round", "updates_per_round", "passes", "seed")
-    groups = ("lengths", "optimizer", "sampling", "judging", "validation", "guard")
-    for config in parsed.values():
+    shared = ("init", "problems", "supervised", "rounds", "updates_per_round", "passes", "seed")
+    groups = ("lengths", "sampling", "judging", "validation", "guard")
+    same = {"batch_size": 32, "accumulate": 1}
+    for name, config in parsed.items():
         for field in (*shared, *groups):
             assert getattr(config, field) == getattr(parsed["coderl"], field)
+        assert dataclasses.replace(config.optimizer, **same) == dataclasses.replace(parsed["coderl"].optimizer, **same)
+        assert config.terms.ce_weight == (1 if name == "coderl-upstream" else ablation.CE_WEIGHT)
+        assert config.terms.negative_weight == (1 if name in ("ppo", "stepcoder") else 0.25)
+        generated = config.rounds * config.problems_per_round * (1 + config.sampling.num_samples) + (12000 if config.critic else 0)
+        assert 0.98 * 34560 < generated <= 34560
+        whole_round = config.problems_per_round * config.sampling.num_samples == config.updates_per_round * config.optimizer.batch_size
+        assert whole_round == (name in ("ppo", "stepcoder"))
     for config in parsed.values():
         rl.check_options(config, objective_named(config.objective))
 

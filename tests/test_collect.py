@@ -20,6 +20,7 @@ from coderl_jax.rollout.collect import (
     draw,
     error_types,
     outcome_mix,
+    passed_share,
     passing_share,
     ratio_advantages,
     return_shares,
@@ -133,13 +134,25 @@ def test_the_greedy_program_is_the_baseline_and_no_row():
 
 def test_the_best_so_far_is_that_of_earlier_rounds():
     best = Best(2)
-    first = judged_programs(*(Verdict(outcome=Outcome.FAILED_TEST, tests_passed=n, tests_total=4) for n in (0, 1, 3)))
+    failed = [Verdict(outcome=Outcome.FAILED_TEST, tests_passed=n, tests_total=4) for n in (1, 3)]
+    first = judged_programs(Verdict(outcome=Outcome.COMPILE_ERROR, tests_total=4), *failed)
     np.testing.assert_allclose(advantages(rewards([first], [1]), rltf, "best", best, [1]), [0.7, 0.7], rtol=1e-6)
     np.testing.assert_allclose(ratio_advantages([first], best, [1]), [1.3 / 4, 1.3 * 3 / 4], rtol=1e-5)
     best.note(1, first, rewards([first], [1])[0])
     assert (best.reward, best.passed) == (pytest.approx([-1.0, -0.3]), [0.0, 0.75])
     np.testing.assert_allclose(advantages(rewards([first], [1]), rltf, "best", best, [1]), [0.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(ratio_advantages([first], best, [1]), [-1.3 / 2, 0.0], atol=1e-5)
+
+
+def test_the_best_so_far_is_no_worse_than_the_greedy_program():
+    verdicts = [Verdict(outcome=o, tests_passed=n, tests_total=4) for o, n in ((Outcome.PASSED, 4), (Outcome.FAILED_TEST, 3))]
+    judged, best = judged_programs(*verdicts), Best(1)
+    np.testing.assert_allclose(advantages(rewards([judged], [0]), rltf, "best", best, [0]), [-1.3], rtol=1e-6)
+    np.testing.assert_allclose(ratio_advantages([judged], best, [0]), [-1.3 / 4], rtol=1e-5)
+
+
+def test_a_verdict_without_counts_passes_all_tests_or_none():
+    assert [passed_share(Verdict(outcome=outcome)) for outcome in (Outcome.PASSED, Outcome.FAILED_TEST)] == [1.0, 0.0]
 
 
 def test_a_match_is_added_to_each_programs_reward():
@@ -183,6 +196,7 @@ def test_executed_lines_mark_their_tokens_and_unknown_ones_all():
         requests, [[(program, known), (program, known), (program, unknown)]], np.zeros(2, np.float32), tokenizer, {"executed"}
     )
     assert tokenizer.decode(rollout.target[0][rollout.executed[0]].tolist()) == "a = 1\nif a:\nprint(b)\n"
+    assert rollout.executed[0][len(program.tokens) - 1], "the program came to its end"
     np.testing.assert_array_equal(rollout.executed[1], rollout.target_mask[1])
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import read_json, read_jsonl
+from coderl_jax.rows import read_verdicts
 from coderl_jax.types import Problem, StdinTests
 from sample import critical, evaluate, generate, judge, report, score, solve
 from train import critic, finetune, repair, rl
@@ -189,7 +190,7 @@ def test_an_interrupted_rl_run_ends_as_an_uninterrupted_one(work, tmp_path):
 
 OBJECTIVE_FLAGS = {
     "coderl-upstream": [],
-    "reinforce": ["--baseline", "leave-one-out", "--replay", 2, "--replay-clip", 1.5],
+    "reinforce": ["--baseline", "leave-one-out", "--replay", 2, "--staleness-clip", 1.5],
     "grpo": ["--kl-weight", 0.01, "--passes", 2],
     "ppo": ["--passes", 2, "--kl-target", 0.01],
     "rltf": ["--entropy-weight", 0.001, "--curriculum", 2, "--match-weight", 0.2],
@@ -233,6 +234,8 @@ def test_every_objective_improves_the_actor_and_ends_the_same_when_interrupted(w
         (["--objective", "grpo"], "--critic: expected none with --objective grpo, which does not read it"),
         (["--baseline", "x"], "--baseline: expected one of none, greedy"),
         (["--passes", "2"], "--passes: expected 1 with --objective coderl"),
+        (["--kl-target", "1"], "--kl-target: expected 0.02 with --objective coderl"),
+        (["--objective", "coderl-upstream", "--ce-weight", "0.5"], "--ce-weight: expected 1 with --objective coderl-upstream"),
     ],
 )
 def test_options_that_an_objective_would_not_read_are_refused(work, tmp_path, capsys, flags, line):
@@ -263,7 +266,7 @@ def test_offline_rl_learns_from_saved_programs_verdicts_and_scores(work, tmp_pat
     assert capsys.readouterr().err.splitlines()[-1].startswith("--offline: expected none with --objective grpo")
 
 
-def test_upstreams_folders_of_programs_are_read(work, tmp_path):
+def test_upstreams_folders_of_programs_are_read(work, tmp_path, capsys):
     for number, problem in enumerate(toy_problems()[:4]):
         folder = tmp_path / "programs" / f"toy_{number}"
         folder.mkdir(parents=True)
@@ -287,15 +290,19 @@ def test_upstreams_folders_of_programs_are_read(work, tmp_path):
     assert last["outcomes"] == pytest.approx({"compile_error": 1 / 3, "runtime_error": 0, "failed_test": 1 / 3, "passed": 1 / 3})
     assert last["greedy_pass"] == 0
     assert last["returns"] == pytest.approx({"-0.4": 1 / 3, "0.3": 1 / 3, "1.6": 1 / 3})
+    assert len(read_verdicts(tmp_path / "programs", rows)) == 12, "critics read them too"
+    with pytest.raises(SystemExit):
+        main(rl, flags, "--objective", "rltf", "--out", tmp_path / "never")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{tmp_path}/programs: expected counts of tests for --objective rltf")
 
 
-def test_in_upstream_parity_updates_of_both_terms_take_turns(work, tmp_path):
+def test_in_upstream_parity_both_terms_are_in_every_update(work, tmp_path):
     source = f"jsonl:{work}/problems.jsonl"
     flags = ["--problems", source, "--supervised", source, "--init", work / "warm", "--critic", work / "critic", *LENGTHS, *GENTLE]
     draw = ["--rounds", 3, "--problems-per-round", 4, "--num-samples", 4, "--updates-per-round", 1, "--temperature", 1.1, "--top-p", 1.0]
     main(rl, flags, draw, JUDGING, "--parity", "upstream", "--out", tmp_path / "rl")
     terms = [row.keys() & {"rl_loss", "ce_loss"} for row in rows_of(tmp_path / "rl" / "metrics.jsonl")]
-    assert terms == [{"ce_loss"}, {"rl_loss"}, {"ce_loss"}]
+    assert terms == [{"ce_loss", "rl_loss"}] * 3
 
 
 def test_a_collapse_is_rolled_back_and_said_aloud(work, tmp_path, capsys):

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coderl_jax.config import RLTerms
+from coderl_jax.config import Lengths, RLTerms
 from coderl_jax.files import UserError
+from coderl_jax.learner import steps
+from coderl_jax.learner.state import make_gradient
 from coderl_jax.objectives import coderl, coderl_upstream, grpo, losses, ppo, reinforce, rltf, stepcoder
 from coderl_jax.objectives.baselines import BASELINES, over
 from coderl_jax.objectives.signals import Group, Signals
 from coderl_jax.objectives.table import OBJECTIVES, baseline_of, objective_named
+from coderl_jax.types import Rollout
 
 TERMS = RLTerms()
 B, T, V = 3, 5, 7
@@ -41,9 +44,10 @@ class Case:
 
     def signals(self, logits) -> Signals:
         arrays = {name: jnp.array(getattr(self, name)) for name in ("mask", "advantage", "critic", "behaviour", "error", "executed")}
-        counts = {"tokens": jnp.float32(self.tokens), "programs": jnp.float32(self.programs)}
+        counts = {"tokens": self.tokens, "programs": self.programs, "present": self.mask.sum(), "ran": (self.mask & self.executed).sum()}
         logprobs = losses.token_logprobs(logits, jnp.array(self.target))
-        return Signals(logprobs=logprobs, ratio_advantage=jnp.array(self.ratio_advantage), **arrays, **counts)
+        numbers = {name: jnp.float32(count) for name, count in counts.items()}
+        return Signals(logprobs=logprobs, ratio_advantage=jnp.array(self.ratio_advantage), **arrays, **numbers)
 
     def gradient(self, objective) -> np.ndarray:
         return np.asarray(jax.grad(lambda logits: objective.loss(self.signals(logits), TERMS))(jnp.array(self.logits)))
@@ -51,6 +55,10 @@ class Case:
     def score(self, weights: np.ndarray) -> np.ndarray:
         """Gradient of - sum weights * log p in the logits, by hand."""
         return -np.where(self.mask, weights, 0.0)[..., None] * (np.eye(V)[self.target] - self.p)
+
+    def per_erring_token(self) -> np.ndarray:
+        """A program's tokens over those of its error."""
+        return self.mask.sum(1, keepdims=True) / np.maximum(self.error.sum(1, keepdims=True), 1)
 
     def clipped_weights(self, advantage: np.ndarray) -> np.ndarray:
         """d min(rho A, clip(rho) A) / d log p = rho A where the minimum is the first, else 0."""
@@ -65,7 +73,7 @@ BY_HAND = {
     "grpo": lambda c: c.score(c.clipped_weights(c.advantage) / c.mask.sum(1, keepdims=True)) / c.programs,
     "ppo": lambda c: c.score(c.clipped_weights(c.advantage)) / c.tokens,
     "stepcoder": lambda c: c.score(np.where(c.executed, c.clipped_weights(c.advantage), 0.0)) / (c.mask & c.executed).sum(),
-    "rltf": lambda c: c.score(c.advantage + c.ratio_advantage[:, None] - 0.3 * c.error) / c.tokens,
+    "rltf": lambda c: c.score(c.advantage + c.ratio_advantage[:, None] - 0.3 * c.error * c.per_erring_token()) / c.tokens,
 }
 
 
@@ -123,6 +131,27 @@ def test_stepcoder_learns_nothing_of_what_did_not_run():
     assert not moved[~case.executed].any()
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole(name, monkeypatch):
+    rows, rng = 8, np.random.default_rng(7)
+    target, logits = rng.integers(0, V, (rows, T)).astype(np.int32), rng.normal(size=(V, V)).astype(np.float32)
+    mask = np.arange(T) < rng.integers(1, T + 1, (rows, 1))
+    rollout = Rollout(
+        source=target, source_mask=mask, target=target, target_mask=mask, outcome=rng.integers(0, 4, rows).astype(np.int32),
+        advantage=rng.normal(size=rows).astype(np.float32), ratio_advantage=rng.normal(size=rows).astype(np.float32),
+        error=mask & (rng.uniform(size=(rows, T)) < 0.5), executed=mask & (rng.uniform(size=(rows, T)) < 0.5),
+        critic=rng.uniform(size=(rows, T)).astype(np.float32), behaviour=rng.normal(-2, 0.3, (rows, T)).astype(np.float32),
+        reference=rng.normal(-2, 0.3, (rows, T)).astype(np.float32),
+    )  # fmt: skip
+    batch = steps.RLBatch.of(rollout, 40.0, 10.0, Lengths())
+    # A model whose next token hangs on the present one alone.
+    monkeypatch.setattr(steps, "read_tokens", lambda read, graphdef, params, source, mask, target: read(target, params[0][source]))
+    loss = steps.rl_loss(None, None, objective_named(name), RLTerms(kl_weight=0.1, entropy_weight=0.1))
+    whole, parts = (make_gradient(loss, count)(jnp.array(logits), batch, jax.random.key(0)) for count in (1, 4))
+    np.testing.assert_allclose(parts[0], whole[0], atol=1e-6)
+    assert float(parts[1]["loss"]) == pytest.approx(float(whole[1]["loss"]), abs=1e-5)
+
+
 # Advantages
 
 
@@ -144,13 +173,23 @@ def test_a_program_without_others_has_no_advantage_over_itself():
     alone = Group(np.array([1.0], np.float32), greedy=0.0, best=0.0)
     for name in ("leave-one-out", "mean"):
         np.testing.assert_array_equal(over(alone, name), [0.0])
-    np.testing.assert_array_equal(grpo.advantages(alone, "mean"), [0.0])
+    np.testing.assert_array_equal(grpo.advantages(alone, None), [0.0])
+
+
+@pytest.mark.parametrize("reward", [-1.0, -0.6, -0.3, 1.0, 0.1])
+def test_programs_that_all_did_the_same_have_no_advantage_at_all(reward):
+    for n in range(1, 65):
+        rewards = np.full(n, reward, np.float32)
+        group = Group(rewards, greedy=float(rewards[0]), best=float(rewards[0]))
+        for name in ("greedy", "leave-one-out", "mean", "best"):
+            np.testing.assert_array_equal(over(group, name), np.zeros(n))
+        np.testing.assert_array_equal(grpo.advantages(group, None), np.zeros(n))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([-1.0, -0.6, -0.3, 1.0]), min_size=2, max_size=9))
 def test_grpo_normalises_a_problems_programs(rewards):
-    found = grpo.advantages(Group(np.array(rewards, np.float32), 0.0, 0.0), "mean")
+    found = grpo.advantages(Group(np.array(rewards, np.float32), 0.0, 0.0), None)
     assert found.mean() == pytest.approx(0, abs=1e-4)
     assert found.std() == pytest.approx(1.0 if len(set(rewards)) > 1 else 0.0, abs=1e-3)
 

@@ -68,7 +68,7 @@ def test_the_entropy_bonus_of_rl_has_the_same_gradient_in_chunks(monkeypatch, po
     count = jnp.float32(batch.target_mask.sum())
     advantage = jnp.asarray(np.random.default_rng(2).normal(size=(B, T)).astype(np.float32))
     rl = RLBatch(batch, jnp.zeros(B, jnp.int32), count, jnp.float32(B), count, advantage, None, None, {})
-    loss = steps.rl_loss(graphdef, None, None, coderl, RLTerms(entropy_weight=0.7))
+    loss = steps.rl_loss(graphdef, None, coderl, RLTerms(entropy_weight=0.7))
 
     def by_hand(params):
         logprobs, entropy, _ = plain(graphdef, params, batch)

@@ -18,6 +18,11 @@ def rl_optimizer(config: RLConfig) -> Any:
     return dataclasses.replace(config.optimizer, steps=config.rounds * config.updates_per_round * config.passes)
 
 
+def alternates(config: RLConfig, objective: Any) -> bool:
+    """Whether the cross-entropy term takes turns with the objective, as in the released code: half of each update is one's."""
+    return config.lengths.parity == "upstream" or getattr(objective, "ALTERNATES", False)
+
+
 @dataclasses.dataclass
 class Progress:
     """Where a run stands, as its checkpoint says: `best` is the best validation pass@1, `best_round` its round."""
@@ -62,14 +67,18 @@ class Loop:
             self.supervised = BatchStream(examples, config.optimizer.batch_size, config.seed)
             self.supervised.rows = own_rows(config.optimizer.batch_size)
         self.evaluate = validator(config.validation, sampler, judge, config.seed)[0] if config.validation.validation else None
+        if self.evaluate is None:
+            print("no --validation: a fall goes unseen, and the last parameters are kept, not the best", file=sys.stderr)
 
         optimizer = state.make_optimizer(rl_optimizer(config))
         self.schedule = state.learning_rate(rl_optimizer(config))
         parts = config.optimizer.accumulate
-        helper = (critic.graphdef, critic.params) if critic else (None, None)
-        self.rl_gradient = state.make_gradient(steps.rl_loss(actor.graphdef, *helper, self.objective, config.terms), parts)
+        loss = steps.rl_loss(actor.graphdef, critic.graphdef if critic else None, self.objective, config.terms)
+        self.rl_gradient = state.make_gradient(loss, parts)
+        self.critic_params = [critic.params] if critic else []
         self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout), parts)
-        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: a + config.terms.ce_weight * b, rl, ce), donate_argnums=0)
+        rl_share, ce_share = (0.5, 0.5) if alternates(config, self.objective) else (1.0, config.terms.ce_weight)
+        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: rl_share * a + ce_share * b, rl, ce), donate_argnums=0)
         self.apply = state.make_apply(optimizer)
         self.drift = steps.make_drift(actor.graphdef)
         self.logprobs = steps.make_logprobs(actor.graphdef)
@@ -82,9 +91,10 @@ class Loop:
         self.best_programs = Best(len(problems))
         self.match = structure_matcher(problems, config.terms.match_weight) if config.terms.match_weight else None
         self.levels = difficulty_levels(self.difficulties) if config.curriculum else None
-        self.replay = Replay(folder / "replay", config.replay, config.replay_clip) if config.replay else None
+        self.replay = Replay(folder / "replay", config.replay) if config.replay else None
+        self.staleness_clip = config.staleness_clip or (1.0 if config.replay else None)
         self.progress = Progress()
-        wanted = "behaviour" in self.objective.NEEDS or config.replay > 0
+        wanted = "behaviour" in self.objective.NEEDS or self.staleness_clip
         logprobs = (lambda params, texts: self._over(self.logprobs, params, texts)) if wanted else None
         self.drawing = Drawing(config, folder, problems, self.requests, sampler, judge, self._problems_of, logprobs)
 
@@ -139,6 +149,7 @@ class Loop:
         import numpy as np
 
         from coderl_jax.rollout import collect
+        from train.replay import corrected
 
         config, seconds, began = self.config, {}, time.perf_counter()
         chosen, seed, drawn = self._problems_of(at), collect.seed_of(config.seed, at), None
@@ -153,11 +164,11 @@ class Loop:
                 judged = drawn.under_way.judged()
         with _timed(seconds, "scoring"):
             rollout = self._rollout([self.requests[i] for i in chosen], judged, chosen, drawn)
-            learnt = rollout
-            if self.replay:
-                learnt = self.replay.joined(at, rollout, lambda kept: self._over(self.logprobs, self.state.params, kept))
+            learnt = self.replay.joined(at, rollout) if self.replay else rollout
+            if self.staleness_clip:
+                learnt = corrected(learnt, self._over(self.logprobs, self.state.params, learnt), self.staleness_clip)
         with _timed(seconds, "updating"):
-            logged = self._update(learnt, seed, first=(at - 1) * config.updates_per_round * config.passes)
+            logged = self._update(learnt, seed)
         with _timed(seconds, "drift"):
             logged |= self._drift(rollout)
         if self.values:
@@ -190,14 +201,14 @@ class Loop:
         needs, terms = self.objective.NEEDS, self.config.terms
         rewarded = collect.rewards(judged, chosen, self.match)
 
-        def careful(advantage: Any) -> Any:
+        def weighted(advantage: Any) -> Any:
             return np.where(advantage < 0, np.float32(terms.negative_weight) * advantage, advantage)
 
-        advantage = careful(collect.advantages(rewarded, self.objective, self.baseline, self.best_programs, chosen))
+        advantage = weighted(collect.advantages(rewarded, self.objective, self.baseline, self.best_programs, chosen))
         rollout = collect.to_rollout(requests, judged, advantage, self.actor.tokenizer, needs)
         parts = {}
-        if "ratio" in needs:
-            parts["ratio_advantage"] = careful(collect.ratio_advantages(judged, self.best_programs, chosen))
+        if "ratio_advantage" in needs:
+            parts["ratio_advantage"] = weighted(collect.ratio_advantages(judged, self.best_programs, chosen))
         if self.saved:
             parts["critic"] = self.saved.values(judged, rollout.target.shape[1])
         if drawn is not None and drawn.behaviour is not None:
@@ -208,7 +219,7 @@ class Loop:
         for problem, rows, row in zip(chosen, judged, rewarded, strict=True):
             self.best_programs.note(problem, rows, row)
         if self.values:
-            rollout = self.values.credit(rollout, self._over(self.values.worths, self.values.state.params, rollout))
+            rollout = self.values.with_advantages(rollout, self._over(self.values.estimates, self.values.state.params, rollout))
         return rollout
 
     def _over(self, function: Any, params: Any, rollout: Any) -> Any:
@@ -225,8 +236,8 @@ class Loop:
             found.append(fetch(function(params, spread(TextBatch(*(array[rows] for array in whole)))))[:, :width])
         return np.concatenate(found)[:count]
 
-    def _update(self, rollout: Any, seed: int, first: int) -> dict[str, float]:
-        """One update a batch, of both terms; of an objective by turns of one: cross-entropy at even updates, RL at odd ones."""
+    def _update(self, rollout: Any, seed: int) -> dict[str, float]:
+        """One update a batch, of the objective and the cross-entropy term."""
         import jax
         import numpy as np
 
@@ -236,7 +247,7 @@ class Loop:
         from coderl_jax.rollout.collect import deal, seed_of
 
         config, rows = self.config, []
-        by_turns = self.supervised is not None and (config.lengths.parity == "upstream" or getattr(self.objective, "BY_TURNS", False))
+        everything = bool(self.values or config.terms.kl_weight or config.terms.entropy_weight)
         dealt = [
             batch
             for number in range(config.passes)
@@ -245,37 +256,35 @@ class Loop:
                 config.updates_per_round,
                 config.optimizer.batch_size,
                 seed_of(seed, number) if number else seed,
-                everything=self.values is not None,
+                everything,
             )
         ]
-        for number, (part, tokens, programs) in enumerate(dealt, start=first):
+        for part, tokens, programs in dealt:
             key = jax.random.fold_in(self.key, self.state.step)
-            gradients, logged = [], {}
-            if not by_turns or number % 2:
-                gradient, told = self.rl_gradient(self.state.params, spread(RLBatch.of(part, tokens, programs, config.lengths)), key)
-                gradients.append(gradient)
-                logged["rl_loss"] = told["loss"]
-                if self.values:
-                    logged |= self.values.update(part)
-            if self.supervised is not None and (not by_turns or number % 2 == 0):
-                gradient, told = self.ce_gradient(
-                    self.state.params, spread_own(TextBatch.of(next(self.supervised), config.lengths), config.optimizer.batch_size), key
-                )
-                gradients.append(gradient)
-                logged["ce_loss"] = told["loss"]
-            whole = self.add(*gradients) if len(gradients) == 2 else gradients[0]
-            self.state, applied = self.apply(self.state, whole, logged.get("ce_loss", np.float32(0)))
+            batch = spread(RLBatch.of(part, tokens, programs, config.lengths))
+            gradient, told = self.rl_gradient(self.state.params, batch, key, *self.critic_params)
+            logged = {"rl_loss": told["loss"]}
+            if self.values:
+                logged |= self.values.update(part)
+            if self.supervised is not None:
+                text = spread_own(TextBatch.of(next(self.supervised), config.lengths), config.optimizer.batch_size)
+                ce_gradient, told = self.ce_gradient(self.state.params, text, key)
+                gradient, logged["ce_loss"] = self.add(gradient, ce_gradient), told["loss"]
+            self.state, applied = self.apply(self.state, gradient, logged.get("ce_loss", np.float32(0)))
             rows.append({**logged, **applied})
         return mean_of(rows)
 
     def _drift(self, rollout: Any) -> dict[str, float]:
-        """KL to the start and entropy, on the first programs of the round."""
+        """KL to the start and entropy, on programs from all over the round."""
         import jax
+        import numpy as np
 
         from coderl_jax.learner.steps import TextBatch
         from coderl_jax.model.mesh import spread
 
-        text = spread(TextBatch(*(array[: self.config.optimizer.batch_size] for array in TextBatch.of(rollout, self.config.lengths))))
+        count = len(rollout.outcome)
+        rows = np.linspace(0, count - 1, min(count, self.config.optimizer.batch_size)).astype(int)
+        text = spread(TextBatch(*(array[rows] for array in TextBatch.of(rollout, self.config.lengths))))
         return {name: float(value) for name, value in jax.device_get(self.drift(self.state.params, self.actor.params, text)).items()}
 
     def _problems_of(self, at: int) -> list[int]:
@@ -296,11 +305,11 @@ class Loop:
         progress = self.progress
         if progress.best is None or value > progress.best:
             if kept(lambda: self.actor.save(self.folder / "model", self.state.params)):
-                self.best.save(at, self.state, {})
+                self.best.save(at, self._states(), self._beta())
                 progress.best, progress.best_round = value, at
-        elif value < progress.best - self.config.guard.max_drop and (restored := self.best.restore(self.state)):
+        elif value < progress.best - self.config.guard.max_drop and (restored := self.best.restore(self._states())):
             fell = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}"
-            row["event"] = self._rolled_back(at, restored[0], fell)
+            row["event"] = self._rolled_back(at, self._taken(*restored), fell)
         return row
 
     def _skipped(self, at: int, row: dict[str, Any]) -> dict[str, Any]:
@@ -312,7 +321,7 @@ class Loop:
         restored = self.checkpoints.restore(self._states())
         if restored is None:
             raise UserError("rl_loss: expected a finite one, got another before the first checkpoint; lower --learning-rate")
-        event = self._rolled_back(at, self._taken(restored[0]), "most updates were skipped, their loss was not finite or exploded")
+        event = self._rolled_back(at, self._taken(*restored), "most updates were skipped, their loss was not finite or exploded")
         return {name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)} | {"event": event}
 
     def _rolled_back(self, at: int, restored: Any, why: str) -> str:
@@ -334,7 +343,7 @@ class Loop:
             "progress": dataclasses.asdict(self.progress),
             "position": self.supervised.state() if self.supervised else None,
             "best_programs": vars(self.best_programs),
-            "beta": self.values.beta if self.values else None,
+            **self._beta(),
         }
         self.drawing.save(self.progress.round)
         self.checkpoints.save(self.progress.round, self._states(), extra)
@@ -344,10 +353,13 @@ class Loop:
     def _states(self) -> Any:
         return (self.state, self.values.state) if self.values else self.state
 
-    def _taken(self, states: Any) -> Any:
-        """The actor's of states that `_states` gave, after the value model's, where there is one, has been taken."""
+    def _beta(self) -> dict[str, float]:
+        return {"beta": self.values.beta} if self.values else {}
+
+    def _taken(self, states: Any, extra: dict[str, Any]) -> Any:
+        """The actor's of states that `_states` gave, after the value model's, where there is one, has been taken with its weight."""
         if self.values:
-            states, self.values.state = states
+            (states, self.values.state), self.values.beta = states, extra["beta"]
         return states
 
     def _resume(self) -> None:
@@ -358,9 +370,7 @@ class Loop:
             vars(self.best_programs).update(extra["best_programs"])
             if self.replay:
                 self.replay.load(self.progress.round)
-            self.state = self._taken(states)
-            if self.values:
-                self.values.beta = extra["beta"]
+            self.state = self._taken(states, extra)
             if self.supervised:
                 self.supervised.restore(extra["position"])
             self.drawing.load(self.progress.round)

@@ -1,7 +1,6 @@
 """Offline RL: programs, verdicts and token values out of files, in place of sampling, judging and scoring (the released code's way)."""
 
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,8 @@ from coderl_jax.data.prompts import program_tokens
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError, shown
 from coderl_jax.rollout.collect import Judged
-from coderl_jax.rows import read_programs, read_verdicts, score_from_json
-from coderl_jax.types import Outcome, Problem, Program, Verdict
-
-GENERATED, GREEDY = "gen_solutions.json", "baseline_solutions.json"
-_RESULTS = {True: Outcome.PASSED, False: Outcome.FAILED_TEST, -1: Outcome.RUNTIME_ERROR, -2: Outcome.COMPILE_ERROR}
+from coderl_jax.rows import GREEDY, read_programs, read_verdicts, score_from_json
+from coderl_jax.types import Problem, Program, Verdict
 
 
 class Saved:
@@ -24,6 +20,7 @@ class Saved:
 
     Attributes:
       problems: those with a greedy program and another.
+      counted: every verdict says how many tests the program passes.
     """
 
     def __init__(
@@ -38,7 +35,7 @@ class Saved:
         """Read the files.
 
         Args:
-          programs: verdicts of sampled programs (JSON lines), or upstream's folder, a folder a problem with `gen_solutions.json` and
+          programs: verdicts of sampled programs (JSON lines), or the released code's folder, one a problem with `gen_solutions.json` and
             `baseline_solutions.json`.
           baseline: verdicts of greedy programs, one a problem; not with upstream's folder, which has its own.
           scores: of `sample.score` for the sampled programs, or None.
@@ -52,7 +49,7 @@ class Saved:
         if pathlib.Path(programs).is_dir():
             if baseline:
                 raise UserError(f"--offline-baseline: expected none beside a folder, which has its own, got {shown(baseline)}")
-            sampled, greedy = upstream_programs(pathlib.Path(programs), problems)
+            sampled, greedy = read_verdicts(programs, problems), read_verdicts(programs, problems, GREEDY)
         elif baseline is None:
             raise UserError("--offline-baseline: expected verdicts of greedy programs beside --offline, got none; judge some")
         else:
@@ -68,6 +65,7 @@ class Saved:
         for program, verdict in judged(sampled):
             self._sampled.setdefault(program.problem_id, []).append((program, verdict))
         self._greedy = {program.problem_id: (program, verdict) for program, verdict in judged(list(reversed(greedy)))}
+        self.counted = all(verdict.tests_total for _, verdict in [*sampled, *greedy] if verdict.outcome is not None)
         self._values = {} if scores is None else _token_values(scores, problems)
         self.problems = [problem for problem in problems if problem.id in self._sampled and problem.id in self._greedy]
         if not self.problems:
@@ -109,39 +107,3 @@ class Saved:
 def _token_values(path: str, problems: Sequence[Problem]) -> dict[tuple[str, int], tuple[float, ...]]:
     rows = read_programs(path, problems)
     return {(program.problem_id, program.index): score_from_json(place, row).token_values for place, row, program in rows}
-
-
-def upstream_programs(folder: pathlib.Path, problems: Sequence[Problem]) -> tuple[Judged, Judged]:
-    """(sampled, greedy) programs of upstream's layout: FOLDER/PROBLEM/gen_solutions.json and baseline_solutions.json.
-
-    Each is a list of {"code", "result"} with result true (passed), false (failed a test), -1 (runtime error) or -2 (compile error);
-    `error_type`, where there is one, is kept.
-
-    Raises:
-      UserError: a malformed file.
-    """
-    known = {problem.id for problem in problems}
-    sampled: Judged = []
-    greedy: Judged = []
-    for place in sorted(child for child in folder.iterdir() if child.name in known):
-        for name, rows in ((GENERATED, sampled), (GREEDY, greedy)):
-            if (place / name).exists():
-                rows += _upstream_rows(place / name, place.name)
-    return sampled, greedy
-
-
-def _upstream_rows(path: pathlib.Path, problem_id: str) -> Iterator[tuple[Program, Verdict]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: file: expected JSON, got {error}; check it") from None
-    if not isinstance(entries, list):
-        raise UserError(f"{path}: file: expected a list of programs, got {shown(entries)}; check it")
-    for number, entry in enumerate(entries):
-        code, result = (entry.get("code"), entry.get("result")) if isinstance(entry, dict) else (None, None)
-        outcome = next((outcome for value, outcome in _RESULTS.items() if type(result) is type(value) and result == value), None)
-        if not isinstance(code, str) or outcome is None:
-            raise UserError(f"{path}: entry {number}: expected code and a result of true, false, -1 or -2, got {shown(entry)}; mend it")
-        kind = entry.get("error_type")
-        verdict = Verdict(outcome=outcome, error_type=kind if isinstance(kind, str) else None)
-        yield Program(problem_id=problem_id, program=code, index=number), verdict

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,33 +15,19 @@ from coderl_jax.types import Rollout
 class Replay:
     """The rounds that are kept. Each is a file of the run folder, so that a resumed run has the same ones."""
 
-    def __init__(self, folder: pathlib.Path, rounds: int, clip: float):
+    def __init__(self, folder: pathlib.Path, rounds: int):
         """Nothing yet.
 
         Args:
           folder: for the files.
           rounds: kept besides the newest.
-          clip: largest weight of a token of an earlier round.
         """
-        self._folder, self._rounds, self._clip = folder, rounds, clip
+        self._folder, self._rounds = folder, rounds
         self._kept: dict[int, Rollout] = {}
 
-    def joined(self, at: int, rollout: Rollout, logprobs: Callable[[Rollout], np.ndarray]) -> Rollout:
-        """The programs of round `at` and of those kept, the latter's tokens weighted by how likely they still are; then keep the round.
-
-        weight = min(clip, p(w_t) / p_sampled(w_t))        truncated importance sampling, the policy at the round's beginning over the
-                                                           one that wrote the token
-
-        Args:
-          at: number of the round.
-          rollout: of the round, with `behaviour`.
-          logprobs: of a rollout's tokens under the policy now, float32 [b, t].
-        """
-        parts = [dataclasses.replace(rollout, weight=np.ones(rollout.target.shape, np.float32))]
-        for number in sorted(self._kept, reverse=True):
-            kept = self._kept[number]
-            apart = np.where(kept.target_mask, logprobs(kept) - kept.behaviour, 0.0)
-            parts.append(dataclasses.replace(kept, weight=np.minimum(np.exp(apart), self._clip).astype(np.float32)))
+    def joined(self, at: int, rollout: Rollout) -> Rollout:
+        """The programs of round `at` and of those kept; then keep the round."""
+        parts = [rollout, *(self._kept[number] for number in sorted(self._kept, reverse=True))]
         self._keep(at, rollout)
         return together(parts)
 
@@ -69,6 +55,20 @@ class Replay:
         arrays = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
         with replacing(self._path(at)) as temporary, temporary.open("wb") as file:
             np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+
+
+def corrected(rollout: Rollout, logprobs: np.ndarray, clip: float) -> Rollout:
+    """The rollout, its tokens weighted by how likely they still are.
+
+    weight = min(clip, p(w_t) / p_sampled(w_t))        truncated importance sampling (Ionides 2008; Espeholt et al. 2018, section 4.1)
+
+    Args:
+      rollout: with `behaviour`, log p_sampled.
+      logprobs: log p of its tokens, float32 [b, t].
+      clip: the largest weight.
+    """
+    apart = np.where(rollout.target_mask, logprobs - rollout.behaviour, 0.0)
+    return dataclasses.replace(rollout, weight=np.minimum(np.exp(apart), clip).astype(np.float32))
 
 
 def together(rollouts: Sequence[Rollout]) -> Rollout:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax import cli
+from coderl_jax.config import RLTerms
 from coderl_jax.files import UserError
 from coderl_jax.model import on_mesh
 from coderl_jax.stages.train import RLConfig
@@ -45,6 +46,8 @@ def reinforce(config: RLConfig) -> None:
         files = (config.offline, config.offline_baseline, config.offline_scores)
         saved = Saved(*files, problems, actor.tokenizer, config.lengths.max_new_tokens)
         problems = saved.problems
+        if "ratio_advantage" in objective.NEEDS and not saved.counted:
+            raise UserError(f"{config.offline}: expected counts of tests for --objective {config.objective}, got none; run sample.judge")
     critic = load_model(config.critic, "critic", config.mesh.compute) if config.critic else None
     if critic is not None:
         check_same_tokenizer("--critic", critic.tokenizer, "--init", actor.tokenizer)
@@ -71,16 +74,27 @@ def reinforce(config: RLConfig) -> None:
 
 def check_options(config: RLConfig, objective: Any) -> None:
     """Raise UserError for an option that the objective would not read."""
-    from coderl_jax.objectives.baselines import over
+    from train.loop import alternates
 
-    needs, name = objective.NEEDS, config.objective
+    needs, name, unset = objective.NEEDS, config.objective, RLTerms()
+    ratios = "behaviour" in needs
+
+    def changed(field: str) -> Any:
+        value = getattr(config.terms, field)
+        return None if value == getattr(unset, field) else value
+
     rules = [
         ("critic", config.critic, "critic" in needs, "none"),
         ("offline-scores", config.offline_scores, "critic" in needs, "none"),
-        ("baseline", config.baseline, objective.advantages is over, "none"),
-        ("replay", config.replay or None, "behaviour" not in needs, "0"),
-        ("passes", config.passes if config.passes > 1 else None, "behaviour" in needs, "1"),
-        ("negative-weight", config.terms.negative_weight if config.terms.negative_weight != 1 else None, "value" not in needs, "1"),
+        ("baseline", config.baseline, objective.BASELINE is not None, "none"),
+        ("replay", config.replay or None, not ratios, "0"),
+        ("staleness-clip", config.staleness_clip, not ratios, "none"),
+        ("passes", config.passes if config.passes > 1 else None, ratios, "1"),
+        ("ce-weight", changed("ce_weight"), not alternates(config, objective), f"{unset.ce_weight:g}"),
+        ("clip", changed("clip"), ratios, f"{unset.clip:g}"),
+        ("negative-weight", changed("negative_weight"), "value" not in needs, f"{unset.negative_weight:g}"),
+        ("reward-kl", changed("reward_kl"), "value" in needs, f"{unset.reward_kl:g}"),
+        ("kl-target", changed("kl_target"), "value" in needs, f"{unset.kl_target:g}"),
     ]
     if config.offline and needs & {"behaviour", "executed"}:
         raise UserError(f"--offline: expected none with --objective {name}, which needs the policy that sampled, got one; choose another")

@@ -30,11 +30,11 @@ class Values:
         self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl
         self._update = state.make_update(steps.value_loss(graphdef, config.terms.clip), optimizer, config.optimizer.accumulate)
-        self.worths = jax.jit(lambda params, text: steps.token_worths(graphdef, params, text))
+        self.estimates = jax.jit(lambda params, text: steps.value_estimates(graphdef, params, text))
         self._key = key
 
-    def credit(self, rollout: Any, value: Any) -> Any:
-        """The rollout with advantages of tokens, and goals for the values.
+    def with_advantages(self, rollout: Any, value: Any) -> Any:
+        """The rollout with advantages of tokens, and targets for the values.
 
         Args:
           rollout: with `behaviour` and `reference`.
@@ -51,7 +51,7 @@ class Values:
         reward, behaviour, reference, mask, values = map(jnp.asarray, parts)
         found = ppo.gae(ppo.token_rewards(reward, behaviour, reference, mask, self.beta), values, mask)
         token_advantage = np.asarray(ppo.whitened(found, mask))
-        return dataclasses.replace(rollout, token_advantage=token_advantage, value=value, goal=np.asarray(found) + value)
+        return dataclasses.replace(rollout, token_advantage=token_advantage, value=value, value_target=np.asarray(found) + value)
 
     def update(self, rollout: Any) -> dict[str, Any]:
         """One step of the value model on a batch; its loss."""
@@ -61,7 +61,7 @@ class Values:
 
         text = TextBatch.of(rollout, self.config.lengths)
         width = text.target.shape[1]
-        batch = spread(ValueBatch(text, of_length(rollout.value, width), of_length(rollout.goal, width)))
+        batch = spread(ValueBatch(text, of_length(rollout.value, width), of_length(rollout.value_target, width)))
         self.state, logged = self._update(self.state, batch, self._key)
         return {"value_loss": logged["loss"]}
 

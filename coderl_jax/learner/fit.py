@@ -1,4 +1,4 @@
-"""The one fit loop: supervised stages and critics run through it (RL's loop is train/rl.py)."""
+"""The one fit loop: supervised stages and critics run through it (RL's loop is train/loop.py)."""
 
 import dataclasses
 import pathlib

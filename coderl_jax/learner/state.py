@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int, Key
 from coderl_jax.config import Optimizer
 from coderl_jax.model.mesh import split_as_parameters
 
-Loss = Callable[[Any, Any, Key[Array, ""]], tuple[Float[Array, ""], dict[str, Array]]]
-"""(params, batch, dropout key) -> (scalar to minimise, scalars to log)."""
+Loss = Callable[..., tuple[Float[Array, ""], dict[str, Array]]]
+"""(params, batch, dropout key, *fixed parameters) -> (scalar to minimise, scalars to log)."""
 
 
 class TrainState(NamedTuple):
@@ -80,36 +80,36 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
     return TrainState(params, opt_state, *jax.device_put(scalars, everywhere))
 
 
-def make_gradient(loss: Loss, parts: int = 1) -> Callable[[Any, Any, Key[Array, ""]], tuple[Any, dict[str, Array]]]:
-    """A jitted (params, batch, dropout key) -> (gradient, logged scalars with `loss`).
+def make_gradient(loss: Loss, parts: int = 1) -> Callable[..., tuple[Any, dict[str, Array]]]:
+    """A jitted (params, batch, dropout key, *fixed) -> (gradient, logged scalars with `loss`).
 
     In several parts, one after the other, the activations of one are in memory at a time; loss and gradient are the same, but for dropout:
 
       L = sum_i a_i L_i / sum_i a_i          a_i: what part i's mean is over (`batch.amount()`: tokens, or programs)
 
     Args:
-      loss: of a batch, or of a part.
+      loss: of a batch, or of a part; `fixed` are other parameters that it reads, which get no gradient.
       parts: that a batch is gone through in; its rows are a multiple. Scalars of a batch are counts, shared evenly.
     """
 
-    def of(params: Any, batch: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Array]]:
-        (value, logged), slope = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+    def of(params: Any, batch: Any, key: Key[Array, ""], *fixed: Any) -> tuple[Any, dict[str, Array]]:
+        (value, logged), slope = jax.value_and_grad(loss, has_aux=True)(params, batch, key, *fixed)
         # Said here: left to itself the compiler may keep the whole gradient on every device and sum it there.
         return split_as_parameters(slope), {"loss": value, **logged}
 
     @jax.jit
-    def gradient(params: Any, batch: Any, key: Key[Array, ""]) -> tuple[Any, dict[str, Array]]:
+    def gradient(params: Any, batch: Any, key: Key[Array, ""], *fixed: Any) -> tuple[Any, dict[str, Array]]:
         if parts == 1:
-            return of(params, batch, key)
+            return of(params, batch, key, *fixed)
 
         def add(total: Any, part: Any) -> tuple[Any, None]:
             number, rows = part
             amount = jnp.asarray(rows.amount(), jnp.float32)
-            found = of(params, rows, jax.random.fold_in(key, number)), jnp.float32(1.0)
+            found = of(params, rows, jax.random.fold_in(key, number), *fixed), jnp.float32(1.0)
             return jax.tree.map(lambda sum, x: sum + amount * x, total, found), None
 
         divided = jax.tree.map(functools.partial(_in_parts, parts), batch)
-        like = jax.eval_shape(of, params, jax.tree.map(lambda leaf: leaf[0], divided), key)
+        like = jax.eval_shape(of, params, jax.tree.map(lambda leaf: leaf[0], divided), key, *fixed)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (like, jax.ShapeDtypeStruct((), jnp.float32)))
         (sums, amount), _ = jax.lax.scan(add, nothing, (jnp.arange(parts), divided))
         return jax.tree.map(lambda x: x / amount, sums)

@@ -76,7 +76,7 @@ class RLBatch(NamedTuple):
       outcome: class of each program, int32 [b].
       tokens: program tokens that this batch stands for, those left out included, float32 scalar.
       programs: programs likewise, float32 scalar.
-      masked: tokens of the batch itself, float32 scalar.
+      present: tokens of the batch itself, float32 scalar.
       advantage: of each token, float32 [b, t].
       reference: log-probabilities under the policy that the run began with, float32 [b, t], or None.
       weight: of each token's log-probability in the objective, float32 [b, t], or None: 1.
@@ -87,7 +87,7 @@ class RLBatch(NamedTuple):
     outcome: Array
     tokens: Array
     programs: Array
-    masked: Array
+    present: Array
     advantage: Array
     reference: Array | None
     weight: Array | None
@@ -105,8 +105,10 @@ class RLBatch(NamedTuple):
         advantage = rollout.token_advantage
         if advantage is None:
             advantage = np.broadcast_to(rollout.advantage[:, None], rollout.target.shape).copy()
-        names = {name: getattr(rollout, name) for name in ("critic", "behaviour", "error", "ratio_advantage", "executed")}
-        parts = {name: part if part.ndim == 1 else of_length(part, width) for name, part in names.items() if part is not None}
+        optional = {name: getattr(rollout, name, None) for name in Signals._field_defaults}
+        parts = {name: part if part.ndim == 1 else of_length(part, width) for name, part in optional.items() if part is not None}
+        if "executed" in parts:
+            parts["ran"] = np.float32(max((parts["executed"] & text.target_mask).sum(), 1))
         reference, weight = (None if part is None else of_length(part, width) for part in (rollout.reference, rollout.weight))
         counts = np.float32(tokens), np.float32(programs), np.float32(max(text.target_mask.sum(), 1))
         return cls(text, rollout.outcome, *counts, of_length(advantage.astype(np.float32), width), reference, weight, parts)
@@ -117,13 +119,13 @@ class ValueBatch(NamedTuple):
 
     Attributes:
       text: problems and programs.
-      value: what it said at each token when the program was written, float32 [b, t].
-      goal: what it should have said, float32 [b, t].
+      value: its estimate at each token when the program was written, float32 [b, t].
+      value_target: what it should have been, float32 [b, t].
     """
 
     text: TextBatch
     value: Array
-    goal: Array
+    value_target: Array
 
     def amount(self) -> Array:
         """Tokens that a mean over the batch is over."""
@@ -156,7 +158,7 @@ def critic_loss(graphdef: Any, dropout: float, classes: int) -> Loss:
     return loss
 
 
-def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: ModuleType, settings: RLTerms) -> Loss:
+def rl_loss(actor: Any, critic: Any | None, objective: ModuleType, settings: RLTerms) -> Loss:
     """An objective of RL, and the terms that suit all of them.
 
     L = L_objective + kl_weight KL(p || p_ref) - entropy_weight H(p)
@@ -165,8 +167,7 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
 
     Args:
       actor: the actor's graphdef.
-      critic: the critic's graphdef, or None: every token value is 1.
-      critic_params: its parameters; they get no gradient.
+      critic: the critic's graphdef, or None: every token value is 1. With one the loss takes its parameters as a fourth argument.
       objective: a module of `objectives`.
       settings: weights of the terms, and the objective's own numbers.
     """
@@ -174,17 +175,17 @@ def rl_loss(actor: Any, critic: Any | None, critic_params: Any, objective: Modul
     def read(target: Array, logits: Array) -> tuple[Array, Array | None]:
         return losses.token_logprobs(logits, target), losses.token_entropy(logits) if settings.entropy_weight else None
 
-    def loss(params: Any, batch: RLBatch, key: Key[Array, ""]):
+    def loss(params: Any, batch: RLBatch, key: Key[Array, ""], critic_params: Any = None):
         text, mask = batch.text, batch.text.target_mask
         values = batch.parts.get("critic", jnp.ones(mask.shape, jnp.float32))
         if critic is not None:
             values = token_values(critic_logits(critic, critic_params, text.source, text.source_mask, text.target), batch.outcome)
         logprobs, entropy = read_tokens(read, actor, [params], *text[:3])
         parts = batch.parts | {"critic": jax.lax.stop_gradient(values)}
-        told = logprobs if batch.weight is None else batch.weight * logprobs
-        signals = Signals(told, mask, batch.tokens, batch.programs, batch.advantage, **parts)
+        weighted = logprobs if batch.weight is None else batch.weight * logprobs
+        signals = Signals(weighted, mask, batch.tokens, batch.programs, batch.present, batch.advantage, **parts)
         value = objective.loss(signals, settings)
-        share = jnp.sum(mask) / batch.masked  # of a part of the batch
+        share = jnp.sum(mask) / batch.present  # of a part of the batch
         if settings.kl_weight:
             value += settings.kl_weight * share * losses.sampled_kl(logprobs, batch.reference, mask)
         if settings.entropy_weight:
@@ -199,14 +200,14 @@ def value_loss(graphdef: Any, clip: float) -> Loss:
 
     def loss(params: Any, batch: ValueBatch, key: Key[Array, ""]):
         text = batch.text
-        found = token_worths(graphdef, params, text)
-        return ppo.value_loss(found, batch.value, batch.goal, text.target_mask, clip), {}
+        found = value_estimates(graphdef, params, text)
+        return ppo.value_loss(found, batch.value, batch.value_target, text.target_mask, clip), {}
 
     return loss
 
 
-def token_worths(graphdef: Any, params: Any, text: TextBatch) -> Float[Array, "b t"]:
-    """A value model's word at each token, before it is written: the first output of a critic's head, float32 [b, t]."""
+def value_estimates(graphdef: Any, params: Any, text: TextBatch) -> Float[Array, "b t"]:
+    """A value model's estimate at each token, before it is written: the first output of a critic's head, float32 [b, t]."""
     return critic_logits(graphdef, params, text.source, text.source_mask, text.target)[..., 0].astype(jnp.float32)
 
 

@@ -1,1 +1,1 @@
-"""ARRAYS -> SCALARS, pure: the losses and returns of the paper, each beside its equation. No model, no files."""
+"""ARRAYS -> SCALARS, pure: the losses and returns of the paper and its rivals, each beside its equation. No model, no files."""

@@ -12,18 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from coderl_jax.objectives.baselines import from_first
 from coderl_jax.objectives.ppo import clipped
 from coderl_jax.objectives.signals import Group, Signals
 
 NEEDS = {"behaviour"}
-BASELINE = "mean"
+BASELINE = None
 
-_EPSILON = 1e-6  # of the standard deviation: programs that all did the same give zero
+_EPSILON = 1e-6  # beside the standard deviation, which may be zero
 
 
-def advantages(group: Group, baseline: str) -> Float[np.ndarray, " n"]:
-    """A_i of the equation above; zero for a program without others."""
-    centred = group.rewards - group.rewards.mean()
+def advantages(group: Group, baseline: None) -> Float[np.ndarray, " n"]:
+    """A_i of the equation above; zero for a program without others, and where all did the same."""
+    _, above = from_first(group)
+    centred = above - above.mean()
     return (centred / (centred.std() + _EPSILON)).astype(np.float32)
 
 

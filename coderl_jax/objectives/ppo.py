@@ -1,11 +1,12 @@
-"""PPO with a value model, GAE and an adaptive KL penalty in the reward.      Schulman et al. 2017; PPOCoder (Shojaee et al. 2023)
+"""PPO with a value model, GAE and an adaptive KL penalty in the reward.      Schulman et al. 2017; as PPOCoder (Shojaee et al. 2023)
 
     r_t = -beta (log p_sampled(w_t) - log p_ref(w_t)) + [t = T] r(W)        reward of a token
     delta_t = r_t + gamma V_{t+1} - V_t,   A_t = sum_l (gamma lambda)^l delta_{t+l}
     L = - mean_t min(rho_t A_t, clip(rho_t, 1 - eps, 1 + eps) A_t)            rho_t = p(w_t) / p_sampled(w_t)
     L_V = 1/2 mean_t max((V_t - G_t)^2, (clip(V_t, V_old +- eps) - G_t)^2)    G_t = A_t + V_old
 
-Advantages are whitened over a round. gamma = 1 and lambda = 0.95, as PPOCoder has them.
+Advantages are whitened over a round. gamma = 1 and lambda = 0.95, as PPOCoder has them; its reward is another, 1 for a program that
+compiles and -1 for one that does not, and its match with a reference is `--match-weight`, as for every objective.
 """
 
 from typing import Any
@@ -15,15 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from coderl_jax.objectives.losses import masked_mean
 from coderl_jax.objectives.signals import Group, Signals, masked_sum
 
 NEEDS = {"behaviour", "value"}
-BASELINE = "none"
+BASELINE = None
 
 GAMMA, LAMBDA = 1.0, 0.95
 
 
-def advantages(group: Group, baseline: str) -> Float[np.ndarray, " n"]:
+def advantages(group: Group, baseline: None) -> Float[np.ndarray, " n"]:
     """The rewards themselves: what was to be expected is the value model's to say, in `gae`."""
     return group.rewards.astype(np.float32)
 
@@ -53,7 +55,7 @@ def value_loss(
     """
     near = old + jnp.clip(values - old, -epsilon, epsilon)
     worst = jnp.maximum(jnp.square(values - goals), jnp.square(near - goals))
-    return 0.5 * masked_sum(worst, mask) / jnp.maximum(jnp.sum(mask), 1)
+    return 0.5 * masked_mean(worst, mask)
 
 
 def token_rewards(
@@ -86,15 +88,14 @@ def gae(
 
 def whitened(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, "b t"]:
     """Mean 0 and standard deviation 1 over True positions, float32 [b, t]; zero elsewhere."""
-    count = jnp.maximum(jnp.sum(mask), 1)
-    mean = masked_sum(values, mask) / count
-    deviation = jnp.sqrt(masked_sum(jnp.square(values - mean), mask) / count)
+    mean = masked_mean(values, mask)
+    deviation = jnp.sqrt(masked_mean(jnp.square(values - mean), mask))
     return jnp.where(mask, (values - mean) / (deviation + 1e-8), 0.0)
 
 
-def adapted(beta: float, kl: float, target: float, horizon: float = 0.1) -> float:
+def adapted(beta: float, kl: float, target: float, gain: float = 0.1) -> float:
     """The penalty's weight for the next round: larger where the KL was above its target, smaller below.
 
-    beta <- beta (1 + horizon clip(KL / target - 1, -0.2, 0.2))       Ziegler et al. 2019, section 2.2
+    beta <- beta (1 + gain clip(KL / target - 1, -0.2, 0.2))       Ziegler et al. 2019, section 2.2
     """
-    return beta * (1 + horizon * float(np.clip(kl / target - 1, -0.2, 0.2)))
+    return beta * (1 + gain * float(np.clip(kl / target - 1, -0.2, 0.2)))

@@ -5,6 +5,7 @@ from types import ModuleType
 
 from coderl_jax.files import UserError, shown
 from coderl_jax.objectives.baselines import BASELINES
+from coderl_jax.objectives.signals import READABLE
 
 OBJECTIVES = (  # name of a module here, with hyphens for underscores
     "coderl",
@@ -22,13 +23,17 @@ def objective_named(name: str) -> ModuleType:
 
     Raises:
       UserError: there is none of that name.
+      ValueError: it needs what there is not.
     """
     if name not in OBJECTIVES:
         raise UserError(f"--objective: expected one of {', '.join(OBJECTIVES)}, got {shown(name)}; choose one")
-    return importlib.import_module(f"coderl_jax.objectives.{name.replace('-', '_')}")
+    objective = importlib.import_module(f"coderl_jax.objectives.{name.replace('-', '_')}")
+    if unknown := objective.NEEDS - READABLE:
+        raise ValueError(f"{objective.__name__}: NEEDS: expected some of {sorted(READABLE)}, got {sorted(unknown)} too")
+    return objective
 
 
-def baseline_of(objective: ModuleType, name: str | None) -> str:
+def baseline_of(objective: ModuleType, name: str | None) -> str | None:
     """The baseline asked for, or the objective's own.
 
     Raises:

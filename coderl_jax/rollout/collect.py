@@ -19,6 +19,7 @@ from coderl_jax.objectives.rltf import ratio_reward
 from coderl_jax.objectives.signals import Group
 from coderl_jax.rollout.engine import padded_length
 from coderl_jax.rollout.sampler import Request, Sampler
+from coderl_jax.rollout.statements import statement_lines
 from coderl_jax.sandbox import Judge
 from coderl_jax.types import Difficulty, Outcome, Program, Rollout, Tests, Verdict
 
@@ -144,8 +145,8 @@ class Best:
 
 
 def passed_share(verdict: Verdict) -> float:
-    """Share of the tests that a program passes."""
-    return verdict.tests_passed / max(verdict.tests_total, 1)
+    """Share of the tests that a program passes; of a verdict without counts what its outcome says."""
+    return verdict.tests_passed / verdict.tests_total if verdict.tests_total else float(verdict.outcome == Outcome.PASSED)
 
 
 Match = Callable[[int, str], float]
@@ -163,26 +164,28 @@ def rewards(judged: Sequence[Judged], problems: Sequence[int], match: Match | No
 
 
 def advantages(
-    rewarded: Sequence[Float[np.ndarray, " n"]], objective: Any, baseline: str, best: Best, problems: Sequence[int]
+    rewarded: Sequence[Float[np.ndarray, " n"]], objective: Any, baseline: str | None, best: Best, problems: Sequence[int]
 ) -> Float[np.ndarray, " b"]:
     """How much better than its baseline each sampled program did, in the order of `to_rollout`.
 
     Args:
       rewarded: of `rewards`; the first program of each problem is the greedy one.
       objective: a module of `objectives`.
-      baseline: a key of `objectives.baselines.BASELINES`.
+      baseline: a key of `objectives.baselines.BASELINES`, or None where the objective takes none.
       best: of earlier rounds.
       problems: which problem of `best` each element of `rewarded` is.
     """
-    groups = (Group(row[1:], float(row[0]), best.reward[problem]) for problem, row in zip(problems, rewarded, strict=True))
+    groups = (Group(row[1:], float(row[0]), max(best.reward[at], float(row[0]))) for at, row in zip(problems, rewarded, strict=True))
     return np.concatenate([objective.advantages(group, baseline) for group in groups])
 
 
 def ratio_advantages(judged: Sequence[Judged], best: Best, problems: Sequence[int]) -> Float[np.ndarray, " b"]:
-    """The same by shares of passed tests, against the best so far (RLTF)."""
-    shares = [[passed_share(verdict) for _, verdict in rows[1:]] for rows in judged]
-    over = [best.passed[problem] for problem, rows in zip(problems, shares, strict=True) for _ in rows]
-    return ratio_reward(np.concatenate([np.asarray(rows, np.float32) for rows in shares])) - ratio_reward(np.asarray(over, np.float32))
+    """The same by shares of passed tests, against the best so far or the round's greedy program (RLTF)."""
+    shares = [[passed_share(verdict) for _, verdict in rows] for rows in judged]
+    over = [max(best.passed[problem], greedy) for problem, (greedy, *others) in zip(problems, shares, strict=True) for _ in others]
+    return ratio_reward(np.asarray([share for rows in shares for share in rows[1:]], np.float32)) - ratio_reward(
+        np.asarray(over, np.float32)
+    )
 
 
 def texts(requests: Sequence[Request], programs: Sequence[Sequence[Program]]) -> Batch:
@@ -203,18 +206,18 @@ def to_rollout(
       judged: their programs.
       advantage: of `advantages`.
       tokenizer: the actor's.
-      needs: of the objective; `error` and `executed` are read.
+      needs: of the objective; `error` and `executed` are made here.
     """
     rows = [(program, verdict) for rows in judged for program, verdict in rows[1:]]
     text = texts(requests, [[program for program, _ in rows[1:]] for rows in judged])
 
-    def marked(lines_of: Callable[[Verdict], Container[int] | None]) -> Bool[np.ndarray, "b t"]:
-        """True at tokens on these lines; at all of a program's tokens where there are None."""
+    def marked(lines_of: Callable[[Program, Verdict], Container[int] | None], end: bool) -> Bool[np.ndarray, "b t"]:
+        """True at tokens on these lines, and at the end token if `end`; at all of a program's tokens where there are None."""
         found = text.target_mask.copy()
         for row, (program, verdict) in enumerate(rows):
-            wanted = lines_of(verdict)
+            wanted = lines_of(program, verdict)
             if wanted is not None:
-                held = [any(line in wanted for line in lines) for lines in tokenizer.lines(program.tokens)]
+                held = [any(line in wanted for line in lines) if lines else end for lines in tokenizer.lines(program.tokens)]
                 found[row, : len(held)] = held
         return found
 
@@ -225,12 +228,16 @@ def to_rollout(
         target_mask=text.target_mask,
         outcome=np.array([verdict.outcome for _, verdict in rows], np.int32),
         advantage=advantage,
-        error=marked(_error_lines) if "error" in needs else None,
-        executed=marked(lambda verdict: verdict.executed_lines) if "executed" in needs else None,
+        error=marked(_error_lines, end=False) if "error" in needs else None,
+        executed=marked(_executed_lines, end=True) if "executed" in needs else None,
     )
 
 
-def _error_lines(verdict: Verdict) -> tuple[int, ...] | None:
+def _executed_lines(program: Program, verdict: Verdict) -> frozenset[int] | None:
+    return None if verdict.executed_lines is None else statement_lines(program.program, verdict.executed_lines)
+
+
+def _error_lines(program: Program, verdict: Verdict) -> tuple[int, ...] | None:
     """The erring line; None, which stands for the whole program, where an error has no line; no line where there is no error."""
     if verdict.outcome not in (Outcome.COMPILE_ERROR, Outcome.RUNTIME_ERROR):
         return ()
@@ -240,9 +247,9 @@ def _error_lines(verdict: Verdict) -> tuple[int, ...] | None:
 def deal(rollout: Rollout, batches: int, batch_size: int, seed: int, everything: bool = False) -> list[tuple[Rollout, float, float]]:
     """Deal a round's programs into update batches, each with the number of tokens and of programs it stands for.
 
-    Programs whose advantages are zero have exactly zero gradient and are left out, unless `everything` is asked for; the counts
-    include them, so the loss stays the mean over all programs. Where more are left than the batches hold, a random part is kept and the
-    counts shrink alike. Rows that fill a batch up have an empty target mask.
+    Programs whose advantages are zero add nothing to the objective's gradient and are left out; the counts include them, so the loss stays
+    the mean over all programs. `everything` keeps them: a value model, a KL or an entropy term read them. Where more are left than the
+    batches hold, a random part is kept and the counts shrink alike. Rows that fill a batch up have an empty target mask.
 
     Returns:
       `batches` triples; arrays have `batch_size` rows and are trimmed to the longest prompt and program (padded lengths).
@@ -255,7 +262,7 @@ def deal(rollout: Rollout, batches: int, batch_size: int, seed: int, everything:
 
 
 def informative(rollout: Rollout) -> Bool[np.ndarray, " b"]:
-    """Whether a program's gradient is not exactly zero."""
+    """Whether the objective's gradient has anything of a program."""
     tells = rollout.advantage != 0
     if rollout.ratio_advantage is not None:
         tells = tells | (rollout.ratio_advantage != 0)

@@ -206,7 +206,7 @@ class RepairConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RLConfig:
-    """Online RL with the critic's token values and a greedy baseline (CodeRL section 3.3, Eq. 8, 10, 14)."""
+    """RL by the outcomes of an actor's own programs (CodeRL section 3.3, Eq. 8, 10, 14; its rivals)."""
 
     problems: str
     """Problem source with hidden tests; solutions are not needed."""
@@ -240,8 +240,9 @@ class RLConfig:
     """Rounds over which harder problems join: introductory ones come first, then interview ones, then the rest; 0: all from the start."""
     replay: int = 0
     """Earlier rounds whose programs are gone through again with each new round's (coderl, coderl-upstream, reinforce, rltf)."""
-    replay_clip: float = 1.0
-    """Largest weight of a token of theirs: how likely it is now over how likely it was when it was written."""
+    staleness_clip: float | None = None
+    """Largest weight of a token: how likely it is now over how likely it was when it was written; unset: 1 with --replay, without it
+    tokens are not weighted (coderl, coderl-upstream, reinforce, rltf; the others' ratios correct for it)."""
     on_policy: bool = False
     """Draw a round's programs after the update of the round before. Without it they are drawn while the programs of that round are judged
     and before its update: the judge's time is hidden, the policy that writes is one round behind."""
@@ -269,7 +270,8 @@ class RLConfig:
             self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every", "passes"
         )
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "curriculum", "replay")
-        expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "replay_clip")
+        expect_each(self, "a number > 0", lambda v: v is None or 0 < v < float("inf"), "staleness_clip")
+        expect(not (self.staleness_clip and self.offline), "staleness_clip", "none beside --offline", self.staleness_clip)
         expect(not (self.replay and self.offline), "replay", "0 beside --offline, whose programs are all kept", self.replay)
         for name in ("offline_baseline", "offline_scores"):
             value = getattr(self, name)
