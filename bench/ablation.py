@@ -16,7 +16,6 @@ several machines, put these files into one folder and name it: `--seeds --out FO
 """
 
 import dataclasses
-import gc
 import itertools
 import json
 import pathlib
@@ -41,10 +40,11 @@ from bench.demo import (
     measured,
     scored,
 )
+from bench.parts import cell, course, estimates, hours, made_by, new_folder, per_problem, ranking, read_parts, ruled, run_stage
 from coderl_jax import cli
-from coderl_jax.files import UserError, describe_run, read_json, read_jsonl, write_json, write_text
-from coderl_jax.metrics.intervals import crossed_interval_95
-from coderl_jax.report import aligned, interval_text
+from coderl_jax.config import expect
+from coderl_jax.data.problems import load_problems, save_problems
+from coderl_jax.files import read_jsonl, write_json, write_text
 
 UPDATES_PER_ROUND = 4
 CE_WEIGHT = 0.1  # the best of 1, 0.25 and 0.1 on validation (LOG.md): at 1 cross-entropy drowns what the critic's values leave
@@ -53,7 +53,7 @@ RL = {
     "no_baseline": ("RL without baseline", "--baseline none --critic SET/critic"),
     "rl": ("RL", "--baseline greedy --critic SET/critic"),
 }
-SETTINGS = {"train": "tiny#train, the paper's setting", "practice": "tiny#practice, tests only"}
+SETTINGS = {"train": "tiny#train, as in the paper", "practice": "tiny#practice, tests only"}
 SHARED = ("warm", "control")  # models that do not depend on the setting
 ALONE = ("plain", "greedy")  # sampling without helpers
 TITLES = {"warm": "warm start", "control": "more cross-entropy", **{name: title for name, (title, _) in RL.items()}}
@@ -78,6 +78,7 @@ class Size:
     test: str
 
 
+FILES = "seed*/*.measured.json"
 FULL = Size((1, 2, 4), 60, 400, VALIDATE, "", "")
 SHIPPED_SEED = 0
 LEARNT_FROM = {"train": 8, "practice": 4}
@@ -99,6 +100,9 @@ class AblationConfig:
     quick: bool = False
     """One seed and setting, few problems and updates: shows that everything runs, and proves nothing."""
 
+    def __post_init__(self):
+        expect(all(seed >= 0 for seed in self.seeds), "seeds", "whole numbers >= 0", self.seeds)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     cli.run(AblationConfig, ablation, argv)
@@ -108,14 +112,13 @@ def ablation(config: AblationConfig) -> None:
     """Run what is left to do, then the tables."""
     import jax
 
-    size, out = QUICK if config.quick else FULL, pathlib.Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    size, out = QUICK if config.quick else FULL, new_folder(config.out, config.seeds, FILES)
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
     if config.quick:
         config = dataclasses.replace(config, seeds=config.seeds[:1], settings=config.settings[:1])
     for seed in config.seeds:
         run_seed(out, size, seed, config)
-    parts = [read_json(path) for path in sorted(out.glob("seed*/*.measured.json"))]
+    parts = read_parts(out, FILES, _rows_of, SETTINGS)
     results = summary(parts)
     write_json(out / "results.json", results)
     text = "\n".join([header(config), tables(results), hours(parts)])
@@ -138,20 +141,10 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: AblationConfig) -
         if name.endswith(TEST):
             told = {"seed": seed, "setting": setting, "made": made_by(config), "seconds": clock.seconds}
             write_text(folder / f"{setting}.measured.json", json.dumps(told | measure(folder, size, setting)) + "\n")
-
-
-def run_stage(clock: Clock, name: str, commands: Sequence[str], seed: int, out: pathlib.Path) -> None:
-    """Run the commands of a stage; SEED in them stands for the seed's folder."""
-    import jax
-
-    clock.stage(name, [command.replace("SEED", f"OUT/seed{seed}") for command in commands], out)
-    jax.clear_caches()  # hundreds of compiled programs would fill the memory
-    gc.collect()
-
-
-def made_by(config: Any) -> dict[str, Any]:
-    """What measured a part: commit, machine, time."""
-    return {name: value for name, value in describe_run(config, {}).items() if name in ("commit", "platform", "started")}
+    save_problems(folder / "problems.jsonl", load_problems("tiny#test"))  # these two are for the page
+    names = [row_name(setting, *row) for setting in config.settings for row in itertools.product(TITLES, _modes(size.repairs))]
+    rows = [{"name": name, "title": _row_title(name)} for name in dict.fromkeys(names)]
+    write_json(folder / "rows.json", rows)
 
 
 def stages(size: Size, seed: int, trained: bool, settings: Sequence[str]) -> Iterator[tuple[str | None, str, list[str]]]:
@@ -197,6 +190,17 @@ def row_name(setting: str, actor: str, mode: str) -> str:
     return f"{actor}.{mode}" if mode in ALONE else f"{actor}.{setting}.{mode}"
 
 
+def _row_title(name: str) -> str:
+    """A row's files in words."""
+    words = {**TITLES, **SETTINGS, "plain": "", "refine": "refined", "greedy": "greedy"}
+    told = [words.get(part, part.replace("repair", "refined and repaired, M = ")) for part in name.split(".")]
+    return ", ".join(word for word in told if word)
+
+
+def _rows_of(size: dict[str, Any]) -> list[str]:
+    return [f"{actor}.{mode}" for actor, mode in itertools.product(TITLES, _modes(size["repairs"]))]
+
+
 def _modes(repairs: Sequence[int]) -> list[str]:
     return ["plain", "refine", *(f"repair{m}" for m in repairs)]
 
@@ -237,12 +241,18 @@ def measure(folder: pathlib.Path, size: Size, setting: str) -> dict[str, Any]:
                 row["none passes"] = [float(problem["id"] not in solved) for problem in found]
                 row["greedy"] = [problem["pass@k"]["1"] for problem in per_problem(tests / row_name(setting, actor, "greedy"))]
             rows[f"{actor}.{mode}"] = row
-    return {"size": dataclasses.asdict(size), "problems": [problem["id"] for problem in found], "rows": rows}
-
-
-def per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
-    """What a report says of each problem; `name` begins the names of a row's files."""
-    return read_json(f"{name}.report.json")["per_problem"]
+    runs = {actor: folder / (actor if actor in SHARED else f"{setting}/{actor}") for actor in TITLES if actor != "warm"}
+    plain = tests / row_name(setting, "warm", "plain")
+    return {
+        "size": dataclasses.asdict(size),
+        "problems": [problem["id"] for problem in found],
+        "runs": {actor: course(run) for actor, run in runs.items()},
+        "critics": {
+            name: ranking(pathlib.Path(f"{plain}.verdicts.jsonl"), pathlib.Path(f"{plain}.{setting}_{name}.scores.jsonl"))
+            for name in ("critic", "binary")
+        },
+        "rows": rows,
+    }
 
 
 def _solved_by_drawn(path: pathlib.Path) -> set[str]:
@@ -251,25 +261,12 @@ def _solved_by_drawn(path: pathlib.Path) -> set[str]:
 
 
 def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Every row and difference of the tables with its interval, over problems and seeds, from what was measured.
-
-    Raises:
-      UserError: nothing measured, or parts of unlike sizes or problems.
-    """
-    check_alike(parts, "seed*/SETTING.measured.json")
+    """Every row and difference of the tables with its interval, over problems and seeds, from what was measured."""
     settings = {setting: [part for part in parts if part["setting"] == setting] for setting in SETTINGS}
     return {
         "programs_a_problem": SAMPLES,
         "settings": {name: _setting(of, _modes(of[0]["size"]["repairs"])) for name, of in settings.items() if of},
     }
-
-
-def check_alike(parts: Sequence[dict[str, Any]], files: str) -> None:
-    """Raise UserError where nothing was measured, or parts of unlike sizes or problems."""
-    if not parts:
-        raise UserError(f"--out: expected a folder with {files}, got none; name --seeds to run")
-    if any((part["size"], part["problems"]) != (parts[0]["size"], parts[0]["problems"]) for part in parts):
-        raise UserError("--out: expected seeds measured alike, got other sizes or problems; keep --quick and full runs apart")
 
 
 def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any]:
@@ -283,6 +280,8 @@ def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any
     pairs += [((actor, mode), (actor, "refine")) for actor in TITLES for mode in modes[2:]]
     return {
         "seeds": [part["seed"] for part in parts],
+        "runs": [part["runs"] for part in parts],
+        "critics": [part["critics"] for part in parts],
         "rows": [{"actor": actor, "sampling": mode, **estimates(row)} for (actor, mode), row in values.items()],
         "differences": [
             {
@@ -302,21 +301,15 @@ def _setting(parts: Sequence[dict[str, Any]], modes: list[str]) -> dict[str, Any
     }
 
 
-def estimates(measured: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Mean and interval of every metric that applies somewhere."""
-    return {
-        name: {"mean": float(np.nanmean(values)), "interval_95": list(crossed_interval_95(values, 0))}
-        for name, values in measured.items()
-        if not np.isnan(values).all()
-    }
-
-
 def tables(results: dict[str, Any]) -> str:
     """The results as text, in percent; differences in points."""
     columns = [*METRICS, "greedy", "stuck pass@10"]
     parts = [
         f"{results['programs_a_problem']} programs a problem in every row; means over seeds and problems with 95% intervals over both",
         "stuck: problems of which no drawn program passes the example tests",
+        f"RL differs from the paper's besides: cross-entropy weighs {CE_WEIGHT}, negative advantages 0.25, every round draws anew",
+        "repair with M = 2 and more: half the programs are drawn, which leaves 5 to repair into, so hardly more than 2 a problem are tried",
+        "three seeds say little about seeds: their part of an interval is too narrow rather than too wide",
     ]
     for setting, found in results["settings"].items():
         head = [f"RL on {SETTINGS[setting]}; seeds {', '.join(map(str, found['seeds']))}", "sampling", *columns]
@@ -334,32 +327,26 @@ def tables(results: dict[str, Any]) -> str:
         shares = {row["actor"]: row["none passes"]["mean"] for row in found["rows"] if "none passes" in row}
         parts += ["", ruled([head, *rows]), "", ruled([["difference in points", "", *columns], *differences])]
         parts += ["", "stuck problems, percent: " + ", ".join(f"{TITLES[actor]} {100 * share:.1f}" for actor, share in shares.items())]
+        parts += ["", *_courses(found)]
     return "\n".join(parts) + "\n"
 
 
-def hours(parts: Sequence[dict[str, Any]]) -> str:
-    """Where the time went: minutes of every stage and seed; and what measured which part."""
-    seconds: dict[int, dict[str, float]] = {}
-    for part in parts:
-        seconds[part["seed"]] = seconds.get(part["seed"], {}) | part["seconds"]
-    names = list(dict.fromkeys(name for of_seed in seconds.values() for name in of_seed))
-    minutes = [[of_seed.get(name, 0.0) / 60 for of_seed in seconds.values()] for name in names]
-    rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
-    total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
-    named = [f"seed {part['seed']}" + (f", {part['setting']}" if "setting" in part else "") for part in parts]
-    made = [f"{name}: {', '.join(map(str, part['made'].values()))}" for name, part in zip(named, parts, strict=True)]
-    return "\n".join([ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
-
-
-def cell(row: dict[str, Any], name: str, style: str) -> str:
-    """A metric with its interval, or a dash where it does not apply."""
-    return interval_text((row[name]["mean"], *row[name]["interval_95"]) if name in row else None, style)
-
-
-def ruled(rows: list[list[str]]) -> str:
-    """Rows as a table of text, a rule below the first."""
-    head, *body = aligned(rows)
-    return "\n".join([head, "-" * max(map(len, [head, *body])), *body])
+def _courses(found: dict[str, Any]) -> list[str]:
+    """What was kept of every run, and what the critics know."""
+    head = ["validation pass@1: start, kept (at), last", *(f"seed {seed}" for seed in found["seeds"])]
+    rows = []
+    for actor in (actor for actor in TITLES if actor != "warm"):
+        cells = []
+        for run in (runs[actor] for runs in found["runs"]):
+            start, best, last = (f"{100 * value:.1f}" for value in run["validation"])
+            kept = "the warm start" if run["kept"] == 0 else f"{best} ({run['kept']} of {run['last']})"
+            cells.append(f"{start}, {kept}, {last}" + (f", rolled back {run['rolled_back']}x" if run["rolled_back"] else ""))
+        rows.append([TITLES[actor], *cells])
+    for name, title in (("critic", 'critic, AUC (right; always "passed")'), ("binary", "binary critic")):
+        known = [critics[name] for critics in found["critics"]]
+        rows.append([title, *(f"{one['auc']:.2f} ({100 * one['right']:.1f}; {100 * one['passing']:.1f})" for one in known)])
+    told = "cross-entropy is measured from its first validation on and cannot keep the warm start, as RL can"
+    return [ruled([head, *rows]), told]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import threading
 import time
 import unittest.mock
 from collections.abc import Sequence
@@ -164,8 +165,11 @@ def run_command(command: str, out: str) -> None:
         importlib.import_module(module).main(flags)
 
 
+BEAT_SECONDS = 20.0
+
+
 class Clock:
-    """Runs stages and keeps what each took, over interruptions."""
+    """Runs stages and keeps what each took, over interruptions, be they sudden."""
 
     def __init__(self, path: pathlib.Path, install_seconds: float = 0.0):
         self.path = path
@@ -174,26 +178,34 @@ class Clock:
             self.seconds.setdefault("installation", install_seconds)
 
     def stage(self, name: str, commands: Sequence[str], out: pathlib.Path) -> None:
-        """Run commands one after the other. What an attempt took that was interrupted is kept in an entry of its own."""
+        """Run commands one after the other. Until they are through, what they took so far stands in an entry of its own."""
         print(f"\n== {name}", file=sys.stderr)
-        began = time.perf_counter()
+        entry, began = f"{name}, under way", time.perf_counter()
+        before, over = self.seconds.get(entry, 0.0), threading.Event()
+
+        def note() -> None:
+            self.seconds[entry] = round(before + time.perf_counter() - began, 1)
+            write_json(self.path, self.seconds)
+
+        def beat() -> None:
+            while not over.wait(BEAT_SECONDS):
+                note()
+
+        finished = name in self.seconds  # then this is a moment, and the account keeps what it took the first time
+        beating = threading.Thread(target=beat, daemon=True)
+        if not finished:
+            beating.start()
         try:
             for command in commands:
                 run_command(command, str(out))
-        except BaseException:
-            entry = f"{name}, interrupted"
-            self._keep(entry, self.seconds.get(entry, 0.0) + self._since(began))
-            raise
-        # A stage that was already finished takes a moment; the account keeps what it took the first time.
-        self._keep(name, max(self.seconds.get(name, 0.0), self._since(began)))
-
-    @staticmethod
-    def _since(began: float) -> float:
-        return round(time.perf_counter() - began, 1)
-
-    def _keep(self, entry: str, seconds: float) -> None:
-        self.seconds[entry] = seconds
-        write_json(self.path, self.seconds)
+        finally:
+            over.set()
+            if not finished:
+                beating.join()
+                note()
+        if not finished:
+            self.seconds[name] = self.seconds.pop(entry)
+            write_json(self.path, self.seconds)
 
     def table(self) -> str:
         """Where the time went."""

@@ -28,21 +28,16 @@ from bench.ablation import (
     SAMPLES,
     UPDATES_PER_ROUND,
     Size,
-    cell,
-    check_alike,
-    estimates,
     helpers,
-    hours,
-    made_by,
-    per_problem,
-    ruled,
-    run_stage,
 )
 from bench.demo import DRAW, EXPLORE, SAFE, SCHEDULE, SHIPPED, Clock, copy_model, header, measured
+from bench.parts import cell, course, estimates, hours, made_by, new_folder, per_problem, read_parts, ruled, run_stage
 from coderl_jax import cli
+from coderl_jax.config import expect
 from coderl_jax.data.tiny import SIZES
-from coderl_jax.files import read_json, read_jsonl, write_json, write_text
+from coderl_jax.files import write_json, write_text
 
+FILES = "seed*/measured.json"
 PROBLEMS = 64  # a round
 DRAWN = 8  # of a problem, and a greedy one
 ROWS = {  # name -> title, flags of train.rl
@@ -69,6 +64,9 @@ class ObjectivesConfig:
     quick: bool = False
     """One seed, few problems and updates: shows that everything runs, and proves nothing."""
 
+    def __post_init__(self):
+        expect(all(seed >= 0 for seed in self.seeds), "seeds", "whole numbers >= 0", self.seeds)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     cli.run(ObjectivesConfig, objectives, argv)
@@ -78,14 +76,12 @@ def objectives(config: ObjectivesConfig) -> None:
     """Run what is left to do, then the tables."""
     import jax
 
-    size, out = QUICK if config.quick else FULL, pathlib.Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    size, out = QUICK if config.quick else FULL, new_folder(config.out, config.seeds, FILES)
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
     copy_model(SHIPPED, out / "warm")
     for seed in config.seeds[:1] if config.quick else config.seeds:
         run_seed(out, size, seed, config)
-    parts = [read_json(path) for path in sorted(out.glob("seed*/measured.json"))]
-    check_alike(parts, "seed*/measured.json")
+    parts = read_parts(out, FILES, lambda size: {"warm", *ROWS})
     results = summary(parts)
     write_json(out / "results.json", results)
     text = "\n".join([header(config), table(results), hours(parts)])
@@ -108,7 +104,7 @@ def run_seed(out: pathlib.Path, size: Size, seed: int, config: ObjectivesConfig)
     found = {name: per_problem(folder / "test" / name) for name in ("warm", *ROWS)}
     rows = {name: {m: [round(p[family][k], 6) for p in problems] for m, (family, k) in METRICS.items()} for name, problems in found.items()}
     told = {"seed": seed, "made": made_by(config), "seconds": clock.seconds, "size": dataclasses.asdict(size), "rows": rows}
-    told |= {"problems": [problem["id"] for problem in found["warm"]], "fell": {name: rolled_back(folder / name) for name in ROWS}}
+    told |= {"problems": [problem["id"] for problem in found["warm"]], "runs": {name: course(folder / name) for name in ROWS}}
     write_text(folder / "measured.json", json.dumps(told) + "\n")
 
 
@@ -135,11 +131,6 @@ def testing(size: Size, seed: int, name: str) -> list[str]:
     return measured(draw, f"SEED/test/{name}", f"{size.test} --k 1 {SAMPLES}")
 
 
-def rolled_back(run: pathlib.Path) -> int:
-    """How often the guard rolled a run back."""
-    return sum("event" in row for _, row in read_jsonl(run / "metrics.jsonl"))
-
-
 def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Every row and its difference from the warm start and from CodeRL, with intervals over problems and seeds."""
     values = {name: {m: np.array([part["rows"][name][m] for part in parts], float) for m in METRICS} for name in ("warm", *ROWS)}
@@ -154,7 +145,7 @@ def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 **estimates(values[name]),
                 "minus_warm": minus(name, "warm"),
                 "minus_coderl": minus(name, "coderl"),
-                "rollbacks": sum(part["fell"].get(name, 0) for part in parts),
+                "runs": [part["runs"][name] for part in parts if name in part["runs"]],
             }
             for name in values
         },
@@ -167,12 +158,28 @@ def table(results: dict[str, Any]) -> str:
     for name, row in results["rows"].items():
         if row["minus_warm"]["pass@1"]["interval_95"][1] < 0:
             titles[name] += ", below its start"
-    head = [f"seeds {', '.join(map(str, results['seeds']))}", *METRICS, "pass@1 minus warm start", "pass@1 minus CodeRL", "rolled back"]
+    head = [
+        f"seeds {', '.join(map(str, results['seeds']))}",
+        *METRICS,
+        "pass@1 minus warm start",
+        "pass@1 minus CodeRL",
+        "kept",
+        "rolled back",
+    ]
     rows = []
     for name, row in results["rows"].items():
         differences = [cell(row[f"minus_{other}"], "pass@1", "+.1f") if name != other else "" for other in ("warm", "coderl")]
-        rows.append([titles[name], *(cell(row, metric, ".1f") for metric in METRICS), *differences, str(row["rollbacks"])])
+        rows.append(
+            [
+                titles[name],
+                *(cell(row, metric, ".1f") for metric in METRICS),
+                *differences,
+                ", ".join(str(run["kept"]) for run in row["runs"]),
+                str(sum(run["rolled_back"] for run in row["runs"])),
+            ]
+        )
     about = f"""{SAMPLES} programs a test problem; means over seeds and problems with 95% intervals over both
+kept: the round whose parameters each seed keeps, by validation; 0 is the warm start
 negative advantages weigh 0.25, with PPO and StepCoder 1; cross-entropy weighs {CE_WEIGHT}, in CodeRL's released form as much as RL"""
     return f"{about}\n\n{ruled([head, *rows])}\n"
 

@@ -14,7 +14,7 @@ import pytest
 from bench import ablation, demo, int8, limits, objectives, profile, scratch, training
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
-from coderl_jax.files import UserError, write_json, write_jsonl
+from coderl_jax.files import write_json, write_jsonl
 from coderl_jax.objectives.table import objective_named
 from coderl_jax.stages import sample as stages_sample
 from coderl_jax.stages import train as stages_train
@@ -94,7 +94,7 @@ def test_what_objectives_measured_becomes_a_table(tmp_path):
         rows = {name: {metric: [0.5, 0.1 * number] for metric in ablation.METRICS} for number, name in enumerate(names)}
         part = {"seed": seed, "made": {"commit": "c"}, "seconds": {"CodeRL": 60.0}, "size": {}, "problems": problems, "rows": rows}
         (tmp_path / f"seed{seed}").mkdir()
-        write_json(tmp_path / f"seed{seed}" / "measured.json", part | {"fell": {"ppo": 1}})
+        write_json(tmp_path / f"seed{seed}" / "measured.json", part | {"runs": {"ppo": {"kept": 30, "rolled_back": 1}}})
     objectives.main(["--seeds", "--out", str(tmp_path)])
     text = (tmp_path / "table.txt").read_text()
     ppo = next(line for line in text.splitlines() if line.startswith("PPO"))
@@ -153,6 +153,18 @@ def seeds(tmp_path):
                 for i in range(ablation.SAMPLES)
             ]
             write_jsonl(tests / f"{base}.plain.example_verdicts.jsonl", example)
+        for run in ("control", "practice/no_critic", "practice/no_baseline", "practice/rl"):
+            rows = [{"step": step, "validation_pass@1": value} for step, value in ((0, 0.5), (10, 0.75), (20, 0.625))]
+            fell = [{"step": 15, "event": "rolled back"}] * (run == "practice/no_critic")
+            write_jsonl(tests.parent / run / "metrics.jsonl", rows + fell)
+            kept = {"best_round": 10} if "/" in run else {"best_step": 0}
+            write_json(tests.parent / run / "manifest.json", {"best": {"best": 0.75, **kept}})
+        programs = [{"problem_id": problem, "index": 0} for problem in "ab"]
+        verdicts = [row | {"outcome": o} for row, o in zip(programs, ("passed", "runtime_error"), strict=True)]
+        write_jsonl(tests / "warm.plain.verdicts.jsonl", verdicts)
+        for critic, classes in (("critic", 4), ("binary", 2)):
+            scores = [row | {"outcome_probabilities": [0.1] * (classes - 1) + [p]} for row, p in zip(programs, (0.7, 0.6), strict=True)]
+            write_jsonl(tests / f"warm.plain.practice_{critic}.scores.jsonl", scores)
     made = {"commit": "c0ffee", "platform": "a machine"}
     told = [{"seed": i, "setting": "practice", "made": made, "seconds": {"RL": 60.0 + i}} for i in (0, 1)]
     return [_from_json(told[i] | ablation.measure(tmp_path / f"seed{i}", SMALL, "practice")) for i in (0, 1)]
@@ -199,6 +211,15 @@ def test_the_ablation_prints_its_results_in_percent(results):
     assert not np.isnan(results["settings"]["practice"]["rows"][0]["pass@1"]["mean"])
 
 
+def test_the_ablation_tells_what_was_kept_and_what_critics_know(results):
+    lines = [" ".join(line.split()) for line in ablation.tables(_from_json(results)).splitlines()]
+    assert "RL 50.0, 75.0 (10 of 20), 62.5 50.0, 75.0 (10 of 20), 62.5" in lines
+    assert "more cross-entropy 50.0, the warm start, 62.5 50.0, the warm start, 62.5" in lines
+    fell = "50.0, 75.0 (10 of 20), 62.5, rolled back 1x"
+    assert f"RL without critic {fell} {fell}" in lines
+    assert 'critic, AUC (right; always "passed") 1.00 (50.0; 50.0) 1.00 (50.0; 50.0)' in lines
+
+
 def test_seeds_of_several_machines_are_joined(tmp_path, seeds, capsys):
     for seed in seeds:
         write_json(tmp_path / "joined" / f"seed{seed['seed']}" / "practice.measured.json", seed)
@@ -210,15 +231,41 @@ def test_seeds_of_several_machines_are_joined(tmp_path, seeds, capsys):
     assert text in (tmp_path / "joined" / "table.txt").read_text() + "\n"
 
 
-def test_unlike_seeds_are_refused(tmp_path, seeds):
-    with pytest.raises(UserError, match="none"):
-        ablation.summary([])
-    with pytest.raises(UserError, match="other sizes or problems"):
-        ablation.summary([seeds[0], seeds[1] | {"problems": ["a"]}])
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda first, second: [], "--out: expected a folder with seed"),
+        (lambda first, second: [first, second | {"problems": ["a"]}], "--out: expected seeds measured alike"),
+        (lambda first, second: [first, first], "seed1/practice.measured.json: seed: expected each once, got 0 again"),
+        (lambda first, second: [first, {}], "seed1/practice.measured.json: seed: expected what a seed measured, got {}"),
+        (lambda first, second: [[1]], "seed0/practice.measured.json: seed: expected what a seed measured"),
+        (lambda first, second: [first | {"setting": "other"}], "practice.measured.json: setting: expected one of train, practice"),
+        (lambda first, second: [first | {"rows": {}}], "practice.measured.json: rows: expected control.plain among them"),
+    ],
+)
+def test_seeds_that_cannot_be_joined_are_refused(tmp_path, seeds, capsys, change, line):
+    out = tmp_path / "joined"
+    out.mkdir()
+    for number, part in enumerate(change(*seeds)):
+        write_json(out / f"seed{number}" / "practice.measured.json", part)
+    with pytest.raises(SystemExit) as stop:
+        ablation.main(["--seeds", "--out", str(out)])
+    assert stop.value.code == 2
+    assert line in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("bench", [ablation, objectives])
+def test_senseless_seeds_and_folders_are_refused(tmp_path, bench):
+    (tmp_path / "file").write_text("")
+    for flags in (["--seeds", "-1", "--out", "new"], ["--out", "file"], ["--seeds", "--out", "new"]):
+        with pytest.raises(SystemExit) as stop:
+            bench.main([flag if flag not in ("new", "file") else str(tmp_path / flag) for flag in flags])
+        assert stop.value.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_clock_keeps_what_stages_and_interrupted_attempts_took(tmp_path, monkeypatch):
-    now = iter([0, 5, 10, 17, 20, 21, 30, 32])
+    now = iter([0, 5, 10, 20, 21, 30, 32, 40, 44])
     monkeypatch.setattr(demo.time, "perf_counter", lambda: next(now))
     monkeypatch.setattr(demo, "run_command", lambda command, out: exec(command))
     for _ in range(2):  # a repeated stage was finished: it takes a moment
@@ -226,7 +273,23 @@ def test_the_clock_keeps_what_stages_and_interrupted_attempts_took(tmp_path, mon
     for _ in range(2):
         with pytest.raises(SystemExit):
             demo.Clock(tmp_path / "timing.json", 0).stage("test", ["raise SystemExit(75)"], tmp_path)
-    assert json.loads((tmp_path / "timing.json").read_text()) == {"learn": 7, "test, interrupted": 3}
+    assert json.loads((tmp_path / "timing.json").read_text()) == {"learn": 5, "test, under way": 3}
+    demo.Clock(tmp_path / "timing.json", 0).stage("test", ["pass"], tmp_path)
+    assert json.loads((tmp_path / "timing.json").read_text()) == {"learn": 5, "test": 7}
+
+
+def test_the_clock_keeps_what_a_killed_attempt_took(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "BEAT_SECONDS", 0.02)
+    seen = []
+
+    def run(command, out):
+        while not (tmp_path / "timing.json").exists():
+            pass
+        seen.append(json.loads((tmp_path / "timing.json").read_text()))
+
+    monkeypatch.setattr(demo, "run_command", run)
+    demo.Clock(tmp_path / "timing.json", 0).stage("learn", ["command"], tmp_path)
+    assert seen[0].keys() == {"learn, under way"}
 
 
 def test_the_limit_of_decoding_counts_what_a_step_must_read_and_multiply():

@@ -152,6 +152,7 @@ def files(tmp_path_factory):
         write(root / f"rl{seed}/metrics.jsonl", history)
         write(root / f"rl{seed}/manifest.json", {"command": ["python", "-m", HOSTILE, "x" * 200], "inputs": {"long": "y" * 300}})
     write(root / "t.programs.funnel.json", {"stages": {"drawn": {"programs": 3, "pass_example": 3, "problems": 3}}})
+    write(root / "test/train.no_critic_no_baseline.greedy.example_verdicts_of_a_long_name.jsonl.manifest.json", {"command": ["x"]})
     write(root / "timing.json", {"a stage of a long name": 12.5, HOSTILE: 2})
     (root.parent / "page.html").write_text(page([root]), encoding="utf-8")
     return root.parent / "page.html"

@@ -52,6 +52,7 @@ def test_confusion_counts_predicted_classes_by_true_outcome():
     quality = tally.quality()
     assert quality.confusion == {"compile_error": (1, 0, 0, 0), "failed_test": (0, 0, 0, 1), "passed": (0, 0, 1, 2)}
     assert quality.accuracy == 3 / 5
+    assert quality.constant == 3 / 5
     assert quality.classes == ("compile_error", "runtime_error", "failed_test", "passed")
 
 
@@ -62,6 +63,7 @@ def test_a_binary_critic_is_right_where_it_says_failed_of_any_failure():
     quality = tally.quality()
     assert quality.confusion == {"compile_error": (0, 1), "runtime_error": (1, 0), "failed_test": (1, 0), "passed": (1, 1)}
     assert quality.accuracy == 3 / 5
+    assert quality.constant == 3 / 5
     # Squares of 0.1, 0.6, 0.2, 0.1 and 0.8. Of the six pairs only 0.4 for a pass and 0.8 for a failure are out of order.
     assert quality.brier == pytest.approx((0.01 + 0.36 + 0.04 + 0.01 + 0.64) / 5)
     assert quality.auc == pytest.approx(5 / 6)
@@ -259,7 +261,9 @@ def test_a_failing_program_shows_p_passed_of_a_binary_critic_and_its_own_outcome
         for name in ("passed", "failed_test")
     )
     assert [set(re.findall(r'class="([uv]\d)', card[0])) for card in (passed, failed)] == [{"v9"}, {"v0", "u9"}]
-    assert "binary: passed, p(passed) 60.0%; tokens by p(passed); the refine cut keeps 1 of 2 tokens" in text_of(failed[0])
+    assert "binary: passed, p(passed) 60.0%; tokens by p(passed); the refine cut keeps 1 of 2 tokens where example tests pass" in text_of(
+        failed[0]
+    )
     assert "critic: failed test, p(passed) 10.0%; tokens by p(failed test)" in text_of(failed[0])
 
 
@@ -336,7 +340,7 @@ def test_runs_are_compared_on_one_chart_in_a_table_and_by_evaluation(two_runs):
     text = page(two_runs)
     compared = text_of(re.search(r'id="compared">.*?</section>', text, re.DOTALL)[0].partition(">")[2])
     assert "validation pass@1 seed0: rl 62.5% seed1: rl 87.5%" in compared
-    assert "seed0: rl 75.0% 62.5% - 0.3 0.5 6 30 s 0 seed1: rl 87.5% 87.5% - 0.3 0.5 6 30 s 1" in compared
+    assert "seed0: rl 75.0% - 62.5% - 0.3 0.5 6 30 s 0 seed1: rl 87.5% - 87.5% - 0.3 0.5 6 30 s 1" in compared
     assert "test/rl pass@1 62.5 52.5 to 72.5 87.5 77.5 to 97.5" in compared
     assert "deep" not in text
 

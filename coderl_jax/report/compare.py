@@ -11,7 +11,7 @@ from coderl_jax.report.markup import Markup, joined, tag
 from coderl_jax.report.table import columns_of, data_table, interval_cell, label, number_cell, row_head
 
 _RATES = {"validation_pass@1": "validation pass@1", "sampled_pass": "drawn programs that pass"}
-_APART = 20  # how many times longer a run must be to have a chart of its own
+_APART = 4  # how many times longer a run must be to have a chart of its own
 
 
 def compare_section(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> Markup:
@@ -66,8 +66,11 @@ def _ends(runs: Sequence[Run], series: dict[str, dict[str, list[Point]]]) -> Mar
         validation = [y for _, y in found.get("validation_pass@1", [])]
         last = {name: found[name][-1][1] if name in found else None for name in ("sampled_pass", "kl", "entropy")}
         seconds = seconds_of(run)
+        best = run.manifest.get("best") or {}
+        kept = best.get("best_round", best.get("best_step"))
         cells = [
             number_cell(max(validation, default=None), percent),
+            number_cell(kept, "{:,}".format),
             number_cell(validation[-1] if validation else None, percent),
             number_cell(last["sampled_pass"], percent),
             number_cell(last["kl"], number),
@@ -78,7 +81,7 @@ def _ends(runs: Sequence[Run], series: dict[str, dict[str, list[Point]]]) -> Mar
         seed = run.config.get("seed")
         shown = number_cell(seed, str) if isinstance(seed, int) else tag("td", "-" if seed is None else str(seed))
         body.append(tag("tr", row_head(run.name, "" if run.finished else "under way"), *cells, shown))
-    heads = ["best validation", "last validation", "drawn that pass", "KL", "entropy", "updates", "time", "seed"]
+    heads = ["best validation", "kept at", "last validation", "drawn that pass", "KL", "entropy", "updates", "time", "seed"]
     return joined(tag("h3", "Runs"), data_table("run", heads, body))
 
 

@@ -18,10 +18,17 @@ def critic_section(files: Sequence[Judged]) -> Markup:
     found = [(judged.title, critic, quality) for judged in files for critic, quality in judged.critics.items()]
     if not found:
         return Markup()
-    heads = ["critic", "classes", "programs", "accuracy", "AUC", "Brier score"]
+    heads = ["critic", "classes", "programs", "accuracy", "of a constant", "AUC", "Brier score"]
     return joined(
         data_table("programs of", heads, [_summary(*entry) for entry in found]),
-        tag("p", "AUC: of p(passed), passing programs against failing ones; 0.5 is chance. Brier score: 0 is best.", cls="legend"),
+        tag(
+            "p",
+            (
+                "Of a constant: the accuracy of always naming the most common outcome. AUC: of p(passed), passing programs against failing "
+                "ones; 0.5 is chance. Brier score: 0 is best."
+            ),
+            cls="legend",
+        ),
         *(_critic(*entry) for entry in found),
     )
 
@@ -32,6 +39,7 @@ def _summary(title: str, critic: str, quality: Quality) -> Markup:
         number_cell(len(quality.classes), str),
         number_cell(programs, "{:,}".format),
         number_cell(quality.accuracy, percent),
+        number_cell(quality.constant, percent),
         number_cell(quality.auc, "{:.3f}".format),
         number_cell(quality.brier, "{:.3f}".format),
     ]

@@ -31,6 +31,7 @@ class Quality:
       classes: what it predicts, by label: the four outcomes, or failed and passed.
       confusion: programs by true outcome and predicted class; outcomes that no program had are left out.
       accuracy: share of the programs whose class (of `classes`) is the predicted one.
+      constant: that share if the most common class were always predicted.
       bins: of p(passed), rising, without empty ones.
       auc: chance that a passing program's p(passed) is above a failing one's, a tie counted half; None where one kind is missing.
       brier: mean of (p(passed) - 1)^2 over passing programs and p(passed)^2 over failing ones.
@@ -41,6 +42,7 @@ class Quality:
     classes: tuple[str, ...]
     confusion: dict[str, tuple[int, ...]]
     accuracy: float
+    constant: float
     bins: list[Bin]
     auc: float | None
     brier: float
@@ -82,11 +84,14 @@ class Tally:
     def quality(self) -> Quality:
         """The numbers, of one program or more."""
         right = sum(row[int(outcome if self.classes == 4 else outcome == Outcome.PASSED)] for outcome, row in self.confusion.items())
+        classes = [int(outcome if self.classes == 4 else outcome == Outcome.PASSED) for outcome in self.confusion]
+        counts = [sum(sum(row) for own, row in zip(classes, self.confusion.values(), strict=True) if own == c) for c in set(classes)]
         middle = 100 / BINS / 2
         return Quality(
             classes=class_labels(self.classes),
             confusion={outcome.label: tuple(row) for outcome, row in self.confusion.items() if any(row)},
             accuracy=right / len(self.predicted),
+            constant=max(counts) / len(self.predicted),
             bins=calibration(self.predicted),
             auc=auc(self.predicted),
             brier=math.fsum((p - passed) ** 2 for p, passed in self.predicted) / len(self.predicted),

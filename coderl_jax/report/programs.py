@@ -130,7 +130,7 @@ def _said(critic: str, sample: Sample) -> str:
     if score.token_starts:
         told.append(f"tokens by {_valued(score)}")
         if score.refine_cut is not None:
-            told.append(f"the refine cut keeps {score.refine_cut} of {len(score.tokens)} tokens")
+            told.append(f"the refine cut keeps {score.refine_cut} of {len(score.tokens)} tokens where example tests pass")
     return "; ".join(told)
 
 
