@@ -119,9 +119,9 @@ def ablation(config: AblationConfig) -> None:
     for seed in config.seeds:
         run_seed(out, size, seed, config)
     parts = read_parts(out, FILES, _rows_of, SETTINGS)
-    results = summary(parts)
+    results, made = summary(parts), header(config)  # before anything changes in the tree
     write_json(out / "results.json", results)
-    text = "\n".join([header(config), tables(results), hours(parts)])
+    text = "\n".join([made, tables(results), hours(parts)])
     write_text(out / "table.txt", text)
     print(text)
 

@@ -82,9 +82,9 @@ def objectives(config: ObjectivesConfig) -> None:
     for seed in config.seeds[:1] if config.quick else config.seeds:
         run_seed(out, size, seed, config)
     parts = read_parts(out, FILES, lambda size: {"warm", *ROWS})
-    results = summary(parts)
+    results, made = summary(parts), header(config)  # before anything changes in the tree
     write_json(out / "results.json", results)
-    text = "\n".join([header(config), table(results), hours(parts)])
+    text = "\n".join([made, table(results), hours(parts)])
     write_text(out / "table.txt", text)
     print(text)
 

@@ -66,7 +66,8 @@ def read_parts(
     seen: dict[tuple, pathlib.Path] = {}
     for path in sorted(folder.glob(files)):
         part = read_json(path)
-        kinds = {"seed": int, "size": dict, "problems": list, "rows": dict, "seconds": dict, "made": dict}
+        kinds = {"seed": int, "size": dict, "problems": list, "rows": dict, "runs": dict, "seconds": dict, "made": dict}
+        kinds |= {"critics": dict} if settings else {}
         wrong = [name for name, kind in kinds.items() if not isinstance(part, dict) or not isinstance(part.get(name), kind)]
         if wrong:
             raise UserError(f"{path}: {wrong[0]}: expected what a seed measured, got {shown(part)}; run the seed again")
