@@ -276,11 +276,14 @@ def test_norm_divides_by_the_root_mean_square_and_keeps_the_mean():
     np.testing.assert_allclose(norm(jnp.array([1.0, 1.0, 5.0, 3.0])), [1 / 3, 2 / 3, 5 / 3, 1.0], rtol=1e-6)
 
 
-def test_dropout_zeroes_its_share_and_scales_the_rest():
-    x = jnp.full((200, 200), 3.0)
-    dropped = np.asarray(layers.Dropout(0.25, jax.random.key(0))(x))
-    assert set(np.unique(dropped).tolist()) == {0.0, 4.0}
-    assert abs(np.mean(dropped == 0) - 0.25) < 5 * math.sqrt(0.25 * 0.75 / x.size)
+@pytest.mark.parametrize(("rate", "share"), [(0.25, 0.25), (0.1, 26 / 256), (0.001, 1 / 256), (0.999, 255 / 256)])
+@pytest.mark.parametrize("width", [200, 203])
+def test_dropout_zeroes_its_share_and_scales_the_rest(rate, share, width):
+    x = jnp.full((300, width), 3.0)
+    dropped = np.asarray(layers.Dropout(rate, jax.random.key(0))(x))
+    np.testing.assert_allclose(np.unique(dropped), [0, 3 / (1 - share)], rtol=1e-6)
+    assert abs(np.mean(dropped == 0) - share) < 5 * math.sqrt(share * (1 - share) / x.size)
+    assert all(abs(np.mean(dropped[:, i::4] == 0) - share) < 12 * math.sqrt(share * (1 - share) / x.size) for i in range(4))
 
 
 def test_dropout_differs_by_place_and_key_and_is_off_without_key():
