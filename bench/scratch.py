@@ -3,15 +3,16 @@
     python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size laptop    # hours on 2 cores
     python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu       # half an hour
 
-The corpus is the Python of packages from PyPI. Whatever holds solutions or tests of MBPP's test split is left out, of the corpus and of the
-problems that are taught: MBPP's own train split has some. Each stage is a command
-that is printed before it runs; interrupted, the same command goes on. What is chosen is chosen on MBPP's validation split; its test
-split (11 to 510) is read at the end only, by every row alike: 80 programs a problem, refined and repaired ones counted. MBPP shows its
-tests in the statement, so critical sampling runs the very tests that decide, as in the paper.
+The corpus is the Python of packages from PyPI and of Python's own library. Whatever holds solutions or tests of MBPP's test split is left
+out, of the corpus, of the problems that are taught and of those that checkpoints are chosen by: MBPP's own train and validation splits have
+some. Each stage is a command that is printed before it runs; interrupted, the same command goes on. What is chosen is chosen on MBPP's
+validation split; its test split (11 to 510) is read at the end only, by every row alike: 80 programs a problem, refined and repaired ones
+counted. MBPP shows its tests in the statement, so critical sampling runs the very tests that decide.
 """
 
 import dataclasses
 import pathlib
+import re
 import subprocess
 import sys
 import sysconfig
@@ -36,7 +37,7 @@ LENGTHS = "--max-prompt-tokens 448 --max-new-tokens 256"
 DRAW = f"{LENGTHS} --temperature 0.8 --top-p 0.95"
 EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
 SAFE = "--time-limit 2 --cache OUT/verdicts"
-VALIDATE = "--validation mbpp:MBPP#validation --validation-samples 8 --validation-temperature 0.8"
+VALIDATE = "--validation jsonl:OUT/validation.jsonl --validation-samples 8 --validation-temperature 0.8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,26 +118,43 @@ def scratch(config: ScratchConfig) -> None:
     out, size = pathlib.Path(config.out), SIZES[config.size]
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock(out / "timing.json")
-    sources = pathlib.Path(config.sources) if config.sources else fetched(out / "sources")
-    if not (out / "problems.jsonl").exists():
-        save_problems(out / "problems.jsonl", practised(config))
-    for name, commands in stages(size, sources).items():
+    corpora = [config.sources] if config.sources else [str(fetched(out / "sources")), sysconfig.get_paths()["stdlib"]]
+    told = {}
+    for name, sources in (
+        ("problems", (f"mbpp:{config.mbpp}#train", f"jsonl:{config.practice}")),
+        ("validation", (f"mbpp:{config.mbpp}#validation",)),
+    ):
+        found = [problem for source in sources for problem in load_problems(source)]
+        kept = unlike_the_test(found, config.mbpp)
+        save_problems(out / f"{name}.jsonl", kept)
+        told[name] = f"{name}: {len(found) - len(kept)} of {len(found)} are like one of the test split: left out"
+        print(told[name], file=sys.stderr)
+    for name, commands in stages(size, corpora).items():
         clock.stage(name, [_filled(command, config) for command in commands], out)
     for title, commands in rows(size).values():
         clock.stage(f"test: {title}", [_filled(command, config) for command in commands], out)
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
-    table = "\n".join([header(config), result(out, size), clock.table()])
+    table = "\n".join([header(config), *told.values(), "", result(out, size), clock.table()])
     write_text(out / "table.txt", table)
     print(table)
 
 
-def practised(config: ScratchConfig) -> list[Problem]:
-    """The problems that are taught and practised: none whose solutions hold a test problem's solution or tests."""
-    benchmark = Benchmark(benchmark_texts(load_problems(f"mbpp:{config.mbpp}#test")), n=10, share=0.5)
-    found = [*load_problems(f"mbpp:{config.mbpp}#train"), *load_problems(f"jsonl:{config.practice}")]
-    kept = [p for p in found if not any(benchmark.found_in(Document(p.id, solution)) for solution in p.solutions)]
-    print(f"{len(found) - len(kept)} of {len(found)} problems hold answers of the test split: left out", file=sys.stderr)
-    return kept
+def unlike_the_test(problems: Sequence[Problem], mbpp: str) -> list[Problem]:
+    """The problems that ask for no test problem and hold, in statement, tests and solutions, no solution and no tests of one."""
+    test = load_problems(f"mbpp:{mbpp}#test")
+    benchmark, asked = Benchmark(benchmark_texts(test), n=10, share=0.5), {_asked(problem) for problem in test}
+
+    def like(problem: Problem) -> bool:
+        texts = [Document(problem.id, problem.statement), *benchmark_texts([problem])]
+        return _asked(problem) in asked or any(benchmark.found_in(text) for text in texts)
+
+    return [problem for problem in problems if not like(problem)]
+
+
+def _asked(problem: Problem) -> tuple[str, ...]:
+    """The words of a statement's first line, but for those that say nothing of the task."""
+    words = re.findall(r"[a-z0-9]+", problem.statement.partition("\n")[0].lower())
+    return tuple(word for word in words if word not in ("a", "an", "the", "given", "write", "python", "function", "to"))
 
 
 def _filled(command: str, config: ScratchConfig) -> str:
@@ -146,7 +164,7 @@ def _filled(command: str, config: ScratchConfig) -> str:
 
 
 def fetched(folder: pathlib.Path) -> pathlib.Path:
-    """The Python files of the packages and of Python itself, below `folder`, which is made once."""
+    """The Python files of the packages, below `folder`, which is made once."""
     if folder.exists():
         return folder
     partial = folder.with_name("sources.partial")
@@ -157,13 +175,12 @@ def fetched(folder: pathlib.Path) -> pathlib.Path:
     for wheel in sorted(wheels.iterdir()):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(partial, [name for name in archive.namelist() if name.endswith(".py")])
-    (partial / "python").symlink_to(sysconfig.get_paths()["stdlib"])
     write_text(folder.with_name("packages.txt"), "".join(f"{wheel.name}\n" for wheel in sorted(wheels.iterdir())))
     partial.rename(folder)
     return folder
 
 
-def stages(size: Size, sources: pathlib.Path) -> dict[str, list[str]]:
+def stages(size: Size, corpora: Sequence[str]) -> dict[str, list[str]]:
     """Title -> commands of everything before the test."""
     limit = f"--limit {size.documents}" if size.documents else ""
     adam = "--decay-power 1 --beta2 0.98 --dropout 0"
@@ -173,9 +190,10 @@ def stages(size: Size, sources: pathlib.Path) -> dict[str, list[str]]:
         --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --save-every {size.helpers}"""
     schedule = f"--batch-size 32 --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam}"
     few = "--limit 24" if size.problems else ""
+    read = " ".join(f"files:{folder}" for folder in corpora)
     return {
         "corpus": [
-            f"""train.prepare --corpus files:{sources} --exclude mbpp:MBPP#test {limit} --tokenizer-size {size.vocabulary}
+            f"""train.prepare --corpus {read} --exclude mbpp:MBPP#test {limit} --tokenizer-size {size.vocabulary}
                 --tokenizer-documents 2000 --out OUT/prepared"""
         ],
         "masked spans": [f"{pretrain} --objective spans --sequence-length 512 {size.shape} --steps {size.spans} --out OUT/spans"],
@@ -232,7 +250,7 @@ def rows(size: Size) -> dict[str, tuple[str, list[str]]]:
 
 
 def result(out: pathlib.Path, size: Size) -> str:
-    """The table: a line a row, then the paired differences, then how the losses of the stages went."""
+    """The table: a line a row, then the paired differences, then how the losses of the stages and RL's rate of passing programs went."""
     ks = [str(k) for k in (1, 10, SAMPLES) if k <= size.samples]
     metrics = [("pass@k", k) for k in ks] + [("n@k", f"1@{ks[-1]}")]
     names = [f"pass@{k}" if group == "pass@k" else k for group, k in metrics]
@@ -242,8 +260,24 @@ def result(out: pathlib.Path, size: Size) -> str:
         lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), ".1f") for g, k in metrics)])
     problems = next(iter(reports.values()))[1]["counts"]["problems"]
     counted = f"MBPP test, {problems} problems, {size.samples} programs each, percent with 95% intervals"
-    told = [counted, "", *aligned(lines), "", "losses over each stage"]
-    logged = {"spans": "validation_loss", "next": "validation_loss", "warm": "loss", "critic": "loss", "binary": "loss", "repair": "loss"}
+    told = [counted, "MBPP shows its hidden tests: critical sampling runs the tests that decide, and n@k is pass@k where one is submitted"]
+    told += ["", *aligned(lines), "", "difference in points, problem by problem"]
+    for title, report in reports.values():
+        if "against" in report:
+            other = pathlib.Path(report["against"]["report"]).name.removesuffix(".report.json")
+            cells = (report["against"][group][k] for group, k in metrics)
+            found = (interval_text((cell["difference"], *cell["interval_95"]), "+.1f") for cell in cells)
+            told.append(f"  {title} minus {reports[other][0]}: " + ", ".join(f"{n} {cell}" for n, cell in zip(names, found, strict=True)))
+    told += ["", "over each stage"]
+    logged = {
+        "spans": "validation_loss",
+        "next": "validation_loss",
+        "warm": "loss",
+        "critic": "loss",
+        "binary": "loss",
+        "repair": "loss",
+        "rl": "sampled_pass",
+    }
     for stage, field in logged.items():
         values = [row[field] for _, row in read_jsonl(out / stage / "metrics.jsonl") if field in row]
         chosen = [values[round(i * (len(values) - 1) / 7)] for i in range(8)] if len(values) > 8 else values

@@ -14,6 +14,7 @@ import pytest
 from bench import ablation, demo, int8, limits, objectives, profile, scratch, training
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
+from coderl_jax.data.problems import load_problems
 from coderl_jax.files import write_json, write_jsonl
 from coderl_jax.objectives.table import objective_named
 from coderl_jax.stages import sample as stages_sample
@@ -50,7 +51,7 @@ def _commands():
         yield objectives.training(ablation.FULL, 1, name, flags)
         yield from objectives.testing(ablation.FULL, 1, name)
     for size in scratch.SIZES.values():
-        for commands in scratch.stages(size, pathlib.Path("sources")).values():
+        for commands in scratch.stages(size, ["sources", "library"]).values():
             yield from commands
         for _, commands in scratch.rows(size).values():
             yield from commands
@@ -375,3 +376,13 @@ def test_the_profile_says_what_functions_took(tmp_path):
     assert least > 0
     assert sum(share for _, share, *_ in rows.values()) == pytest.approx(100, abs=12)  # less than half a percent is not told
     assert seconds <= sum(taken for taken, *_ in rows.values())
+
+
+@pytest.mark.shared
+def test_scratch_neither_teaches_nor_chooses_by_what_it_is_tested_on(shared):
+    mbpp = str(shared / "data" / "mbpp.jsonl.gz")
+    for split, alike in (("train", {"635", "602", "872"}), ("validation", {"530"})):
+        found = load_problems(f"mbpp:{mbpp}#{split}")
+        left = {problem.id for problem in found} - {problem.id for problem in scratch.unlike_the_test(found, mbpp)}
+        assert alike <= left
+        assert len(left) < len(found) / 5

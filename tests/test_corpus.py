@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from coderl_jax.config import CorpusFilter
 from coderl_jax.data.contamination import Benchmark, benchmark_texts, uncontaminated
-from coderl_jax.data.corpus import Document, counted, read_corpus, unfit
+from coderl_jax.data.corpus import Document, counted, licences_in, read_corpus, unfit
 from coderl_jax.data.duplicates import without_duplicates
 from coderl_jax.data.ngrams import ngrams, words
 from coderl_jax.data.problems import load_problems
@@ -28,10 +28,14 @@ def read(source: str, suffixes=(".py",), max_bytes=1000) -> list:
     return list(read_corpus(str(source), suffixes, max_bytes))
 
 
+def _name(row):
+    return row.id if isinstance(row, LeftOut) else row.name
+
+
 # Sources
 
 
-def test_files_are_read_in_order_by_their_ends_and_what_is_no_text_is_told(tmp_path):
+def test_files_are_read_by_their_ends_and_what_is_no_text_is_told(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "one.py").write_bytes(b"\xef\xbb\xbfx = 1\r\ny = 2\r\n")
     (tmp_path / "a.py").write_text("# SPDX-License-Identifier: MIT\npass\n")
@@ -40,13 +44,41 @@ def test_files_are_read_in_order_by_their_ends_and_what_is_no_text_is_told(tmp_p
     (tmp_path / "large.py").write_text("#" * 1001)
     (tmp_path / "notes.txt").write_text("not asked for")
     (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
-    assert read(f"files:{tmp_path}") == [
+    (tmp_path / "linked").symlink_to(tmp_path / "b")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "notes.txt")
+    found = read(f"files:{tmp_path}")
+    assert sorted(found, key=_name) == [
         Document("a.py", "# SPDX-License-Identifier: MIT\npass\n", ("mit",)),
         Document("b/one.py", "x = 1\ny = 2\n"),
         LeftOut("binary.py", "binary"),
         LeftOut("large.py", "larger than 1000 bytes"),
         LeftOut("latin.py", "not UTF-8"),
+        LeftOut("link.py", "a symbolic link"),
+        LeftOut("linked", "a symbolic link"),
     ]
+    assert found == read(f"files:{tmp_path}")
+    (tmp_path / "new.py").write_text("")
+    assert [row for row in read(f"files:{tmp_path}") if _name(row) != "new.py"] == found, "what comes later moves nothing"
+
+
+@pytest.mark.parametrize(
+    ("expression", "licences"),
+    [
+        ("MIT", ("mit",)),
+        ("MIT OR Apache-2.0", ("apache-2.0 or mit",)),
+        ("MIT AND GPL-3.0-only", ("gpl-3.0-only", "mit")),
+        ("(GPL-3.0-only OR AGPL-3.0-only)", ("agpl-3.0-only or gpl-3.0-only",)),
+        ("MIT OR (BSD-3-Clause AND GPL-2.0+)", ("bsd-3-clause or mit", "gpl-2.0+ or mit")),
+        ("GPL-2.0 WITH Classpath-exception-2.0", ("gpl-2.0 with classpath-exception-2.0",)),
+        ("Apache License 2.0", ("apache license 2.0",)),
+        ("(MIT", ("(mit",)),
+        ("OR", ("or",)),
+    ],
+)
+def test_licence_expressions_are_read_whole(tmp_path, expression, licences):
+    assert licences_in(expression) == licences
+    (tmp_path / "a.py").write_text(f"# SPDX-License-Identifier: {expression}  \npass\n")
+    assert read(f"files:{tmp_path}")[0].licences == licences
 
 
 def test_rows_are_read_under_any_of_the_usual_names(tmp_path):
@@ -54,10 +86,12 @@ def test_rows_are_read_under_any_of_the_usual_names(tmp_path):
         {"content": "a\r\n", "max_stars_repo_path": "p.py", "max_stars_repo_licenses": ["MIT", "GPL-3.0"]},
         {"whole_func_string": "def f(): pass", "license": "Apache-2.0"},
         {"text": "t"},
+        {"content": None, "path": "q.py"},
     ]
     with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    found = read(f"text:{tmp_path}/rows.jsonl.gz")
+    *found, none = read(f"text:{tmp_path}/rows.jsonl.gz")
+    assert (type(none), none.why) == (LeftOut, "no text")
     assert [document.text for document in found] == ["a\n", "def f(): pass", "t"]
     assert [document.licences for document in found] == [("mit", "gpl-3.0"), ("apache-2.0",), ()]
     assert found[0].name.endswith("rows.jsonl.gz:1 p.py")
@@ -107,6 +141,8 @@ def test_the_hub_out_of_reach_is_one_line():
         ("\u20ac\n" * 300_000, (), "larger than 1000000 bytes"),
         ("x = 1\n", ("mit",), None),
         ("x = 1\n", ("mit", "gpl-3.0"), "licence gpl-3.0"),
+        ("x = 1\n", ("gpl-3.0 or mit",), None),
+        ("x = 1\n", ("agpl-3.0 or gpl-3.0", "mit"), "licence agpl-3.0 or gpl-3.0"),
     ],
 )
 def test_what_is_unfit_is_told(text, licences, why):

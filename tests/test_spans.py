@@ -91,6 +91,16 @@ def test_pivots_are_uniform_between_a_tenth_and_nine_tenths():
     assert counts.min() > 50
 
 
+@pytest.mark.parametrize(("n", "shape", "first"), [(768, (768, 600), 169), (384, (448, 256), 129), (100, (61, 200), 10)])
+def test_pivots_are_uniform_where_both_sides_fit(n, shape, first):
+    rng = np.random.default_rng(3)
+    pivots = [len(next_tokens(np.arange(5, 5 + n), shape, rng).source) - 2 for _ in range(8000)]
+    last = min(round(0.9 * n), shape[0] - 2)
+    assert (min(pivots), max(pivots)) == (first, last)
+    counts = np.bincount(pivots)[first : last + 1]
+    assert counts.max() < 5 * counts.mean()
+
+
 def test_few_sentinels_mask_fewer_tokens_and_stay_invertible():
     tokens = list(range(5, 505))
     example = masked_spans(np.array(tokens), SENTINELS[:3], np.random.default_rng(3))

@@ -4,7 +4,6 @@ python -m train.prepare --corpus files:sources --tokenizer Salesforce/codet5-bas
 """
 
 import dataclasses
-import hashlib
 import itertools
 import sys
 from collections import Counter
@@ -40,6 +39,7 @@ def prepare(config: PrepareConfig) -> None:
         written = write_prepared(output.partial, kind, rows, tokenizer, validated)
     except UserError:
         remove(output.partial)  # half a corpus is of no use: the next attempt begins anew
+        print("\n".join(_left_out(reasons)), file=sys.stderr)
         raise
     if found:
         write_jsonl(output.partial / "contaminated.jsonl", map(dataclasses.asdict, found))
@@ -47,8 +47,11 @@ def prepare(config: PrepareConfig) -> None:
     output.finish({"written": counts, "left_out": dict(reasons.most_common())})
     for split, (number, tokens) in written.items():
         print(f"{split}: {number:,} {kind}, {tokens:,} tokens")
-    for why, number in reasons.most_common():
-        print(f"left out: {number:,} {why}")
+    print("\n".join(_left_out(reasons)))
+
+
+def _left_out(reasons: Counter) -> list[str]:
+    return [f"left out: {number:,} {why}" for why, number in reasons.most_common()]
 
 
 def documents_of(config: PrepareConfig, reasons: Counter, found: list) -> Iterator[Any]:
@@ -80,14 +83,11 @@ def _tokenizer(config: PrepareConfig) -> Any:
 def _documents(config: PrepareConfig, tokenizer: Any, reasons: Counter, found: list) -> Iterator[tuple[str, dict[str, Any]]]:
     from tqdm import tqdm
 
+    from coderl_jax.data.corpus import share_of
+
     for document in tqdm(documents_of(config, reasons, found), unit="document", desc="prepared"):
-        split = "validation" if _share(document.name) < config.validation_share else "train"
+        split = "validation" if share_of(document.name) < config.validation_share else "train"
         yield split, {"name": document.name, "licence": ", ".join(document.licences), "tokens": tokenizer.encode(document.text)}
-
-
-def _share(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone: a document stays in its split when others come and go."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest()) / 2**56
 
 
 def _examples(config: PrepareConfig, tokenizer: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,8 @@ A corpus is NAME:PATH[#SPLIT], like a problem source. Documents stream through: 
 
 import dataclasses
 import functools
+import hashlib
+import itertools
 import pathlib
 import re
 from collections import Counter
@@ -25,7 +27,7 @@ CORPORA = "files:FOLDER, text:FILE, hub:REPOSITORY#SPLIT, tfds:FOLDER#SPLIT or a
 _TEXT_FIELDS = ("content", "text", "code", "whole_func_string", "func_code_string", "original_string")
 _NAME_FIELDS = ("path", "max_stars_repo_path", "func_path_in_repository", "name", "id", "url")
 _LICENCE_FIELDS = ("license", "licence", "licenses", "max_stars_repo_licenses", "repo_license", "detected_licenses")
-_SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+\-]+)")
+_SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+\-() \t]*[\w.+\-)])")
 _SPDX_WITHIN = 4000  # characters from the top of a file in which such a line is looked for
 
 
@@ -36,7 +38,8 @@ class Document:
     Attributes:
       name: where it comes from, unique in its corpus.
       text: as it is, with line ends of one character.
-      licences: what its metadata say, in lower case (`mit`); empty where they say nothing.
+      licences: what its metadata say, in lower case (`mit`, or `mit or bsd-3-clause` for a choice); all of them hold. Empty where they
+        say nothing.
     """
 
     name: str
@@ -52,7 +55,8 @@ class Document:
 def read_corpus(source: str, suffixes: tuple[str, ...], max_bytes: int) -> Iterator[Document | LeftOut]:
     """The documents of a corpus in a fixed order, and what is none: binary files, and files above `max_bytes`, which are not even read.
 
-    - `files:FOLDER`: the files below it whose names end in one of `suffixes`. Their licence is an SPDX line near the top.
+    - `files:FOLDER`: the files below it whose names end in one of `suffixes`, in an order without meaning, so that the first so many are
+      a sample of all. Their licence is an SPDX line near the top. Symbolic links are not followed.
     - `text:FILE`: JSON lines (.gz too) or Parquet with a text field: content, text, code or CodeSearchNet's names.
     - `hub:REPOSITORY#SPLIT`, or `hub:REPOSITORY/CONFIGURATION#SPLIT`: the same from the Hugging Face hub.
     - `tfds:FOLDER#SPLIT`: a data set that TensorFlow Datasets has written (array_record), by anyone.
@@ -87,6 +91,11 @@ def read_corpus(source: str, suffixes: tuple[str, ...], max_bytes: int) -> Itera
         raise UserError(f"{source}: corpus: expected {what}, got none; check the name")
 
 
+def share_of(name: str) -> float:
+    """A number in [0, 1) that depends on the name alone: what is chosen by it stays so when others come and go."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=7).digest()) / 2**56
+
+
 def unfit(document: Document, rules: CorpusFilter) -> str | None:
     """Why a document is not pretrained on, or None."""
     text = document.text
@@ -99,18 +108,60 @@ def unfit(document: Document, rules: CorpusFilter) -> str | None:
     if max(map(len, text.split("\n"))) > rules.max_line:
         return f"a line longer than {rules.max_line} characters"
     allowed = {licence.lower() for licence in rules.licences}
-    if allowed and not allowed.issuperset(document.licences):
-        return f"licence {', '.join(sorted(set(document.licences) - allowed))}"
+    others = {licence for licence in document.licences if allowed.isdisjoint(licence.split(" or "))}
+    if allowed and others:
+        return f"licence {', '.join(sorted(others))}"
     return None
+
+
+def licences_in(expression: str) -> tuple[str, ...]:
+    """The licences of an SPDX expression, as `Document` has them; one that cannot be read is a licence of that name."""
+    words = re.findall(r"[()]|[^()\s]+", expression.lower())
+
+    def choice() -> set[frozenset[str]]:
+        found = both()
+        while words[:1] == ["or"]:
+            del words[0]
+            found = {one | other for one, other in itertools.product(found, both())}
+        return found
+
+    def both() -> set[frozenset[str]]:
+        found = one()
+        while words[:1] == ["and"]:
+            del words[0]
+            found |= one()
+        return found
+
+    def one() -> set[frozenset[str]]:
+        word = words.pop(0)
+        if word == "(":
+            found = choice()
+            if words.pop(0) != ")":
+                raise IndexError
+            return found
+        if words[:1] == ["with"]:
+            word = f"{word} with {words[1]}"
+            del words[:2]
+        return {frozenset([word])}
+
+    try:
+        found = choice()
+    except IndexError:
+        words = [expression]
+    return (expression.lower(),) if words else tuple(sorted(" or ".join(sorted(clause)) for clause in found))
 
 
 def _read_files(source: str, path: str, split: str, suffixes: tuple[str, ...], max_bytes: int) -> Iterator[Document | LeftOut]:
     folder = existing(path, "corpus") if path else None
     if folder is None or split or not folder.is_dir():
         raise UserError(f"corpus: expected files:FOLDER, got {shown(source)}; name a folder alone")
-    for file in sorted(folder.rglob("*")):
-        if file.name.endswith(suffixes) and file.is_file() and not file.is_symlink():
-            yield _read_file(file, str(file.relative_to(folder)), max_bytes)
+    names = {str(file.relative_to(folder)): file for file in folder.rglob("*")}
+    for name in sorted(names, key=share_of):
+        file = names[name]
+        if file.is_symlink() and (name.endswith(suffixes) or file.is_dir()):
+            yield LeftOut(name, "a symbolic link")
+        elif name.endswith(suffixes) and file.is_file():
+            yield _read_file(file, name, max_bytes)
 
 
 def _read_file(file: pathlib.Path, name: str, max_bytes: int) -> Document | LeftOut:
@@ -126,11 +177,14 @@ def _read_file(file: pathlib.Path, name: str, max_bytes: int) -> Document | Left
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return LeftOut(name, "not UTF-8")
-    return Document(name, unix_lines(text), tuple(found.lower() for found in _SPDX.findall(text[:_SPDX_WITHIN])))
+    licences = (licence for found in _SPDX.findall(text[:_SPDX_WITHIN]) for licence in licences_in(found))
+    return Document(name, unix_lines(text), tuple(licences))
 
 
-def _from_row(place: str, row: dict[str, Any]) -> Document:
+def _from_row(place: str, row: dict[str, Any]) -> Document | LeftOut:
     field = next((field for field in _TEXT_FIELDS if isinstance(row.get(field), str | bytes)), None)
+    if field is None and row.keys() & set(_TEXT_FIELDS):
+        return LeftOut(place, "no text")
     if field is None:
         raise UserError(f"{place}: text: expected a field {', '.join(_TEXT_FIELDS)}, got {shown(sorted(row))}; rename one")
     name = next((_text(row[name]) for name in _NAME_FIELDS if row.get(name) not in (None, "")), "")
@@ -138,7 +192,8 @@ def _from_row(place: str, row: dict[str, Any]) -> Document:
     for key in _LICENCE_FIELDS:
         value = row.get(key)
         licences += map(_text, value if isinstance(value, list | tuple) else [value] if value else [])
-    return Document(f"{place} {name}".strip(), unix_lines(_text(row[field])), tuple(licence.lower() for licence in licences))
+    known = tuple(licence for found in licences for licence in licences_in(found))
+    return Document(f"{place} {name}".strip(), unix_lines(_text(row[field])), known)
 
 
 def _text(value: Any) -> str:

@@ -78,14 +78,14 @@ def masked_spans(tokens: Int[np.ndarray, " n"], sentinels: Sequence[int], rng: n
 
 
 def next_tokens(tokens: Int[np.ndarray, " n"], shape: tuple[int, int], rng: np.random.Generator) -> Example:
-    """A sequence cut at a pivot that is uniform in `PIVOTS`: the encoder reads what comes before, the decoder writes the rest.
+    """A sequence cut at a pivot, uniform in `PIVOTS` as far as `shape` allows: the encoder reads what is before, the decoder writes on.
 
     source  <s> t t t t </s>
     target  <s> t t t
 
     Args:
       tokens: int [n], two or more; one that ends in `</s>` teaches to end there.
-      shape: longest source and target. The paper cuts what is longer; here the pivot is drawn where nothing is lost.
+      shape: longest source and target. The paper cuts what is longer; here the pivot is drawn where both sides fit.
       rng: draws the pivot.
 
     Raises:
@@ -96,7 +96,8 @@ def next_tokens(tokens: Int[np.ndarray, " n"], shape: tuple[int, int], rng: np.r
     least, most = max(1, n + 1 - shape[1]), min(n - 1, shape[0] - 2)
     if least > most:
         raise ValueError(f"expected up to {sum(shape) - 3} tokens, got {n}")
-    pivot = int(np.clip(rng.integers(low, max(high, low) + 1), least, most))
+    first, last = max(low, least), min(max(high, low), most)
+    pivot = int(rng.integers(first, last + 1)) if first <= last else min(max(low, least), most)
     return Example([BOS, *tokens[:pivot].tolist(), EOS], [BOS, *tokens[pivot:].tolist()])
 
 
