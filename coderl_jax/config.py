@@ -250,6 +250,8 @@ class Validation:
     """Softmax temperature of drawn validation programs: RL explores hotter than the actor will be used."""
     validate_every: int = 200
     """Updates (in RL: rounds) between two validations."""
+    validate_epochs: float | None = None
+    """Passes over the examples between two validations, in place of `--validate-every`."""
     patience: int = 0
     """Validations without a better one after which training stops early; 0: never."""
 
@@ -258,7 +260,14 @@ class Validation:
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "validation_temperature")
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "patience")
         expect(self.patience == 0 or self.validation is not None, "patience", "--validation beside it", self.patience)
+        expect_each(self, "a number > 0", lambda v: v is None or 0 < v < float("inf"), "validate_epochs")
+        one = self.validate_epochs is None or self.validate_every == type(self).validate_every
+        expect(one, "validate_every", "none beside --validate-epochs", self.validate_every)
         expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "validation_limit")
+
+    def every(self, examples: int, batch_size: int) -> int:
+        """Updates between two validations of a run that learns from so many examples."""
+        return self.validate_every if self.validate_epochs is None else max(1, round(self.validate_epochs * examples / batch_size))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

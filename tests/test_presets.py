@@ -3,7 +3,7 @@
 import pytest
 
 from coderl_jax import cli
-from coderl_jax.config import Optimizer
+from coderl_jax.config import ModelShape, Optimizer, Validation
 from coderl_jax.files import UserError
 from coderl_jax.model import cost
 from coderl_jax.stages import presets
@@ -15,12 +15,13 @@ STAGES = {
     "finetune": (FinetuneConfig, ["--problems=p", "--validation=v"]),
     "critic": (CriticConfig, ["--problems=p", "--verdicts=v", "--init=i"]),
     "repair": (RepairConfig, ["--problems=p", "--verdicts=v", "--init=i"]),
-    "rl": (RLConfig, ["--problems=p", "--init=i"]),
+    "rl": (RLConfig, ["--problems=p", "--init=i", "--critic=c", "--supervised=s"]),
 }
 
 
 def parsed(name: str, *flags: str):
     config, needed = STAGES[PRESETS[name].stage]
+    needed = [*needed, "--init=i"] if PRESETS[name].needs == ("init",) else needed
     return cli.parse(config, [*needed, "--out=o", f"--preset={name}", *flags])
 
 
@@ -94,6 +95,7 @@ def test_epochs_become_steps():
         (["--preset"], "--preset: expected warm-start, .*, got ''"),
         (["--preset=warm-start", "--preset=mbpp"], "--preset: expected one, got warm-start and mbpp"),
         (["--show-preset=x"], "--preset: expected warm-start, .*, got 'x'"),
+        (["--preset=codexglue-concode"], "--validation: expected one beside --preset codexglue-concode, got none; name it"),
     ],
 )
 def test_a_preset_that_is_not_there_is_one_line(flags, line):
@@ -105,3 +107,19 @@ def test_commands_without_presets_have_none():
     assert presets.names("judge") == []
     with pytest.raises(UserError, match="--preset: expected none: this command has no presets, got 'warm-start'"):
         presets.with_preset("judge", ["--preset", "warm-start"])
+
+
+def test_a_preset_takes_the_shape_of_the_model_that_it_starts_from():
+    assert parsed("codet5-large", "--init=i").model == ModelShape()
+    with pytest.raises(UserError, match="--d-model: expected none with --init"):
+        parsed("codet5-large", "--init=i", "--d-model=64")
+    with pytest.raises(UserError, match="--init: expected one beside --preset codet5-large-python, got none; name it"):
+        cli.parse(PretrainConfig, ["--prepared=d", "--out=o", "--preset=codet5-large-python"])
+
+
+def test_validation_can_be_counted_in_epochs():
+    chosen = parsed("codexglue-translate")
+    assert chosen.validation.every(10295, chosen.optimizer.batch_size) == 412
+    assert parsed("codexglue-translate", "--validate-every=7").validation.every(10295, 25) == 7
+    with pytest.raises(UserError, match="validate-every: expected none beside --validate-epochs, got 7"):
+        Validation(validation="v", validate_every=7, validate_epochs=1.0)

@@ -99,7 +99,7 @@ def validator(validation: Validation, sampler: Sampler, judge: Judge, seed: int)
     """A function params -> numbers, the same problems and random numbers at every call, and the name of the number that chooses.
 
     Programs are run: {"validation_pass@1"}. One program a problem is greedy; more are drawn at the validation temperature. Answers to
-    text tasks, always greedy, are compared: {"validation_BLEU", "validation_EM"} and the like.
+    text tasks, always greedy, are compared: {"validation_BLEU", "validation_EM", "validation_BLEU+EM"} and the like.
     """
     problems = load_problems(validation.validation, validation.validation_limit)
     if problems[0].task:
@@ -121,6 +121,7 @@ def text_validator(problems: Sequence[Problem], sampler: Sampler, seed: int) -> 
     """See `validator`. CodeBLEU is left to `sample.evaluate`: it takes parsers and minutes."""
     requests, _ = requests_for([p.public() for p in problems], sampler.tokenizer, sampler.lengths, 1)
     task, references = problems[0].task, [p.solutions[0] for p in problems]
+    chosen = "+".join(CHOSEN_BY[task])
 
     def evaluate(params: Any) -> dict[str, float]:
         own = hosts.share(requests)
@@ -130,6 +131,7 @@ def text_validator(problems: Sequence[Problem], sampler: Sampler, seed: int) -> 
                 answers[position] = one_line(programs[0].program)
         answers = hosts.together(answers, len(requests))
         scores = codexglue_scores(task, references, answers, with_codebleu=False)
+        scores[chosen] = sum(scores[name] for name in CHOSEN_BY[task])
         return {f"validation_{name}": value for name, value in scores.items()}
 
-    return evaluate, f"validation_{CHOSEN_BY[task]}"
+    return evaluate, f"validation_{chosen}"

@@ -59,7 +59,7 @@ def finetune(config: FinetuneConfig) -> None:
             model.keeping(remat),
             batches,
             evaluate=evaluate,
-            evaluate_every=config.validation.validate_every,
+            evaluate_every=config.validation.every(len(examples), config.optimizer.batch_size),
             choose=choose,
             patience=config.validation.patience,
         )

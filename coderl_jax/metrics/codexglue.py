@@ -14,8 +14,8 @@ LANGUAGE = {
     "code_to_text": None,
 }
 """Task -> the language that is written, as CodeBLEU names it."""
-CHOSEN_BY = {task: "BLEU" if language else "smoothed_BLEU" for task, language in LANGUAGE.items()}
-"""Task -> the score by which a model's best checkpoint is chosen."""
+CHOSEN_BY = {task: ("BLEU", "EM" if task == "text_to_code" else "Acc") if LANGUAGE[task] else ("smoothed_BLEU",) for task in LANGUAGE}
+"""Task -> the scores by whose sum a model's best checkpoint is chosen, as CodeT5's scripts do: by BLEU alone a copy of the input wins."""
 
 
 def codexglue_scores(task: str, references: Sequence[str], hypotheses: Sequence[str], with_codebleu: bool = True) -> dict[str, float]:

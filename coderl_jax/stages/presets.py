@@ -52,18 +52,22 @@ class Preset(NamedTuple):
       source: where the values come from.
       flags: field -> value.
       note: what is not published and was chosen.
+      needs: what it would be another recipe without: flags that must be given beside it.
     """
 
     stage: str
     source: str
     flags: dict[str, Any]
     note: str = ""
+    needs: tuple[str, ...] = ()
 
 
-def _codexglue(prompt: int, answer: int, epochs: int, patience: int, rate: float = 5e-5) -> Preset:
-    flags = {**_WARM, "batch_size": 32, "learning_rate": rate, "end_learning_rate": 0.0, "warmup_steps": 1000, "decay_power": 1.0}
-    flags |= {"epochs": epochs, "max_prompt_tokens": prompt, "max_new_tokens": answer, "patience": patience}
-    return Preset("finetune", "CodeT5's released scripts", flags, "give --validation; patience counts its measurements")
+def _codexglue(prompt: int, answer: int, epochs: int, patience: int, batch_size: int = 32, rate: float = 5e-5) -> Preset:
+    flags = {**_WARM, "batch_size": batch_size, "learning_rate": rate, "end_learning_rate": 0.0, "warmup_steps": 1000, "decay_power": 1.0}
+    flags |= {"weight_decay": 0.0, "epochs": epochs, "max_prompt_tokens": prompt, "max_new_tokens": answer}
+    flags |= {"validate_epochs": 1, "patience": patience}
+    note = "the scripts do not clip gradients, validate with beams of 10 and let a falling loss go on too; here answers are greedy"
+    return Preset("finetune", "CodeT5's released scripts, base", flags, note, ("validation",))
 
 
 PRESETS = {
@@ -72,13 +76,18 @@ PRESETS = {
         "pretrain", "CodeRL sections 3.2 and 4.1: CodeSearchNet", {**_LARGE, **_SPANS, "epochs": 150}, "clipping at 1 is not stated"
     ),
     "codet5-large-python": Preset(
-        "pretrain", "CodeRL section 4.1: then Python from GitHub", {**_SPANS, "epochs": 10}, "start from codet5-large's run with --init"
+        "pretrain",
+        "CodeRL section 4.1: then Python from GitHub",
+        {**_SPANS, "epochs": 10},
+        "starts from codet5-large's run",
+        ("init",),
     ),
     "codet5-large-ntp-py": Preset(
         "pretrain",
         "CodeRL sections 3.2 and 4.1: next-token prediction on Python",
         _NEXT,
-        "start from codet5-large-python's run with --init; the length of a sample is not stated: 768 tokens, so that no side is cut",
+        "starts from codet5-large-python's run; the length of a sample is not stated: 768 tokens, of which the decoder writes 600 at most",
+        ("init",),
     ),
     "warm-start": Preset("finetune", "CodeRL section 4.2", _WARM),
     "mbpp": Preset(
@@ -87,11 +96,11 @@ PRESETS = {
         {**_WARM, "batch_size": 32, "epochs": 60, "max_prompt_tokens": 382, "max_new_tokens": 306},
         "the schedule is not stated: the warm start's",
     ),
-    "codexglue-translate": _codexglue(320, 256, 100, 5),
+    "codexglue-translate": _codexglue(320, 256, 100, 5, batch_size=25),
     "codexglue-refine-small": _codexglue(130, 120, 50, 5),
     "codexglue-refine-medium": _codexglue(240, 240, 50, 5),
-    "codexglue-concode": _codexglue(320, 150, 30, 3, 1e-4),
-    "codexglue-summarize": _codexglue(256, 128, 15, 2),
+    "codexglue-concode": _codexglue(320, 150, 30, 3, rate=1e-4),
+    "codexglue-summarize": _codexglue(256, 128, 15, 2, batch_size=48),
     "critic": Preset("critic", "CodeRL section 3.3.2", {**_WARM, "classes": 4}, "its optimizer is not stated: the warm start's"),
     "critic-binary": Preset("critic", "CodeRL section 3.3.4", {**_WARM, "classes": 2}, "its optimizer is not stated: the warm start's"),
     "repair": Preset("repair", "CodeRL section 3.3.4", _WARM, "its optimizer is not stated: the warm start's"),
@@ -118,6 +127,7 @@ PRESETS = {
             "rounds": 1000,
         },
         "the paper samples once, offline; rounds, their size and the step size are chosen (RLTF's)",
+        ("critic", "supervised"),
     ),
 }
 
@@ -128,7 +138,7 @@ def names(stage: str) -> list[str]:
 
 
 def flags_of(stage: str, name: str, given: Sequence[str] = ()) -> list[str]:
-    """A preset as flags with their values, one string each; its `epochs` only where the `given` flags name no `--steps`.
+    """A preset as flags with their values, one string each, without those that another of the `given` flags takes the place of.
 
     Raises:
       UserError: the stage has no such preset.
@@ -137,15 +147,24 @@ def flags_of(stage: str, name: str, given: Sequence[str] = ()) -> list[str]:
         known = ", ".join(names(stage)) or "none: this command has no presets"
         raise UserError(f"--preset: expected {known}, got {shown(name)}; choose one")
     flags = PRESETS[name].flags
-    counted = any(word.split("=")[0] == "--steps" for word in given)
-    return [f"--{field.replace('_', '-')}={value}" for field, value in flags.items() if not (counted and field == "epochs")]
+    names_given = {word.split("=")[0] for word in given}
+    replaced = {"--steps": {"epochs"}, "--validate-every": {"validate_epochs"}, "--init": set(_LARGE)}  # a model brings its shape
+    dropped = {field for flag, fields in replaced.items() if flag in names_given for field in fields}
+    return [f"--{field.replace('_', '-')}={value}" for field, value in flags.items() if field not in dropped]
+
+
+def _check_needs(name: str, given: Sequence[str]) -> None:
+    for need in PRESETS[name].needs:
+        if not any(word.split("=")[0] == f"--{need}" for word in given):
+            raise UserError(f"--{need}: expected one beside --preset {name}, got none; name it")
 
 
 def shown_preset(stage: str, name: str) -> str:
     """A preset for reading: where its values come from, and a command to complete."""
     flags = flags_of(stage, name)
     preset = PRESETS[name]
-    about = f"# {name}: {preset.source}" + (f"; {preset.note}" if preset.note else "")
+    needs = f"; give {' and '.join(f'--{need}' for need in preset.needs)}" if preset.needs else ""
+    about = f"# {name}: {preset.source}" + (f"; {preset.note}" if preset.note else "") + needs
     return "\n".join([about, " \\\n    ".join([f"python -m train.{stage}", *flags])])
 
 
@@ -153,7 +172,7 @@ def with_preset(stage: str, words: Sequence[str]) -> tuple[list[str], list[str]]
     """The user's words with `--preset NAME` replaced by the preset's flags, which stand first and so give way; and presets to show.
 
     Raises:
-      UserError: an unknown preset, a flag without its name.
+      UserError: an unknown preset, a flag without its name, a preset without what it needs.
     """
     rest, chosen, told = [], [], []
     waiting = iter(words)
@@ -167,4 +186,6 @@ def with_preset(stage: str, words: Sequence[str]) -> tuple[list[str], list[str]]
         if len(chosen) > 1:
             raise UserError(f"--preset: expected one, got {' and '.join(chosen)}; choose one")
     flags = [word for name in chosen for word in flags_of(stage, name, rest)]
+    for name in chosen:
+        _check_needs(name, rest)
     return flags + rest, [shown_preset(stage, name) for name in told]

@@ -21,6 +21,13 @@ from coderl_jax.config import (
 )
 
 
+def _check_no_shape(model: ModelShape) -> None:
+    """Raise UserError for a shape beside --init."""
+    for name, default in vars(ModelShape()).items():
+        given = getattr(model, name)
+        expect(given == default, name, "none with --init, which brings its own", given)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Tokenise a corpus, or problems with their solutions, once and for all runs that read them."""
@@ -50,6 +57,9 @@ class PrepareConfig:
         expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "limit")
         expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "validation_share")
         expect(self.tokenizer is not None or not self.problems, "tokenizer", "one beside --problems", "none")
+        for name in ("tokenizer_size", "tokenizer_documents"):
+            given = getattr(self, name)
+            expect(not self.tokenizer or given == getattr(type(self), name), name, "none beside --tokenizer, which is made", given)
         excluded = self.filter.exclude if self.problems else ()
         expect(not excluded, "exclude", "--corpus beside it; use sample.contamination for problems", excluded)
 
@@ -96,6 +106,12 @@ class PretrainConfig:
         most = self.lengths.max_prompt_tokens + self.lengths.max_new_tokens - 3
         fits = self.objective == "spans" or self.sequence_length <= most
         expect(fits, "sequence_length", f"at most {most}, so that both sides of a pivot fit their lengths", self.sequence_length)
+        if self.objective == "spans":
+            for name, default in vars(Lengths()).items():
+                given = getattr(self.lengths, name)
+                expect(given == default, name, "none with --objective spans, whose windows have --sequence-length", given)
+        if self.init:
+            _check_no_shape(self.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,9 +153,7 @@ class FinetuneConfig:
         if self.init:  # the model brings shape and tokenizer
             for name in ("tokenizer", "tokenizer_problems"):
                 expect(not getattr(self, name), name, "none with --init, which brings its own", getattr(self, name))
-            for name, default in vars(ModelShape()).items():
-                given = getattr(self.model, name)
-                expect(given == default, name, "none with --init, which brings its own", given)
+            _check_no_shape(self.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -278,3 +292,5 @@ class RLConfig:
             expect(value is None or self.offline is not None, name, "--offline beside it", value)
         expect(not (self.critic and self.offline_scores), "offline_scores", "it or --critic", "both")
         expect(self.optimizer.epochs is None, "epochs", "--rounds in RL", self.optimizer.epochs)
+        expect(self.optimizer.steps == Optimizer.steps, "steps", "--rounds in RL", self.optimizer.steps)
+        expect(self.validation.validate_epochs is None, "validate_epochs", "--validate-every in RL", self.validation.validate_epochs)
