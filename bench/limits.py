@@ -1,7 +1,4 @@
-"""What no program on this device can beat: how fast it copies memory and multiplies matrices, both measured here and now.
-
-Also what a decoding step must read and multiply at least, for the share of the limit that a sampler reaches.
-"""
+"""What no program on this device can beat: how fast it copies memory and multiplies matrices, both measured here and now."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-from coderl_jax.config import ModelShape
 
 
 class Limits(NamedTuple):
@@ -52,17 +47,3 @@ def measured(dtype: str) -> Limits:
     matrix = jnp.ones((side, side), dtype)
     product = best_seconds(lambda: jax.jit(lambda x: x @ x)(matrix))
     return Limits(device.device_kind, 2 * numbers.nbytes / copy, 2 * side**3 / product)
-
-
-def decoding_work(shape: ModelShape, prompts: int, rows: int, s: int, t: float, item: int) -> tuple[float, float]:
-    """(bytes, operations) of one token for each of `rows` programs.
-
-    The decoder's weights are read once, the keys and values of `prompts` sources of `s` tokens once, and those of every program up
-    to its present length, `t` on average. Numbers are `item` bytes wide.
-    """
-    inner = shape.heads * shape.d_kv
-    feed = (3 if shape.gated else 2) * shape.d_model * shape.d_ff
-    weights = shape.decoder_layers * (6 * shape.d_model * inner + feed) + shape.vocab_size * shape.d_model
-    kept = shape.decoder_layers * 2 * inner
-    moved = item * (weights + kept * (prompts * s + rows * t))
-    return float(moved), float(rows * 2 * (weights + kept * (s + t)))

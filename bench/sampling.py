@@ -94,7 +94,8 @@ def cases(quick: bool) -> list[Case]:
 
 def speed(case: Case, config: SamplingBenchConfig) -> dict[str, Any]:
     """Tokens a second of both, the limit, and our share of it."""
-    from bench.limits import decoding_work, measured
+    from bench.limits import measured
+    from coderl_jax.model.cost import decoding_work
 
     device = torch_device() if config.peer else None
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from coderl_jax import cli
 from coderl_jax.config import ModelShape
 from coderl_jax.data.problems import load_problems
 from coderl_jax.files import write_json, write_jsonl
+from coderl_jax.model import cost
 from coderl_jax.objectives.table import objective_named
 from coderl_jax.stages import sample as stages_sample
 from coderl_jax.stages import train as stages_train
@@ -295,7 +296,7 @@ def test_the_clock_keeps_what_a_killed_attempt_took(tmp_path, monkeypatch):
 
 def test_the_limit_of_decoding_counts_what_a_step_must_read_and_multiply():
     shape = ModelShape(d_model=4, d_kv=3, d_ff=5, heads=2, encoder_layers=1, decoder_layers=2, vocab_size=7)
-    moved, operations = limits.decoding_work(shape, prompts=3, rows=12, s=10, t=2.5, item=2)
+    moved, operations = cost.decoding_work(shape, prompts=3, rows=12, s=10, t=2.5, width=2)
     weights = 2 * (6 * 4 * 6 + 2 * 4 * 5) + 7 * 4  # q, k, v, o and two of the cross-attention; feed-forward; vocabulary
     kept = 2 * 2 * 6  # keys and values of a token
     assert moved == 2 * (weights + kept * (3 * 10 + 12 * 2.5))

@@ -1,5 +1,6 @@
 """What a run will cost, said before it begins: tokens, operations, memory, device hours, judge seconds."""
 
+import dataclasses
 import math
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ def announced(
     mesh: MeshShape,
     *,
     critic: bool = False,
+    copies: float = 0.0,
+    passes: float = 1.0,
     sampled: cost.Cost | None = None,
 ) -> str | None:
     """Check that training suits the mesh and fits the memory here; where an estimate was asked for, print it and say None: the run stops.
@@ -30,8 +33,10 @@ def announced(
       optimizer: its steps are known (`Optimizer.over`).
       shape: the model's.
       shares: shapes of the batches, see `data.batches.Stream`.
-      mesh: of the devices here.
+      mesh: of the devices here, or of those that the estimate is of; 1 x 1 x 1 stands for sharing parameters and batch over all.
       critic: the model is one.
+      copies: of the parameters that the run holds besides parameters, gradient and moments.
+      passes: forward and backward passes of an update, in those over one batch.
       sampled: what sampling and judging cost besides, in RL.
 
     Returns:
@@ -43,27 +48,43 @@ def announced(
     from coderl_jax.model.mesh import check_mesh
 
     rows = optimizer.batch_size // optimizer.accumulate
-    check_mesh(mesh, shape, rows)
     device, count = cost.device_named(estimate) if estimate else (None, 1)
+    if device:
+        mesh = _mesh_of(mesh, count, str(estimate))
+    check_mesh(mesh, shape, rows)
     longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
-    splits, shards = (count, count) if device else (mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor)
-    limit, width = device.memory if device else _memory_here(), 2 if mesh.compute == "bfloat16" else 4
+    splits, shards = mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor
+    limit, narrow = device.memory if device else _memory_here(), mesh.compute == "bfloat16"
+    fused = narrow and (device.gpu if device else _platform() == "gpu")  # see `model.layers.takes_cudnn`
     choices = cost.REMATS if mesh.remat == "auto" else (mesh.remat,)
-    taken = {remat: cost.training_memory(shape, math.ceil(rows / splits), *longest, shards, critic, remat, width) for remat in choices}
+    taken = {
+        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, fused, copies)
+        for remat in choices
+    }
     remat = next((remat for remat, memory in taken.items() if limit is None or memory.total <= ROOM * limit), choices[-1])
     memory = taken[remat]
     if device is None:
         _check_fits(memory, optimizer.batch_size, limit)
         return remat
     examples = optimizer.steps * optimizer.batch_size
-    flops = examples * sum(share * cost.training_flops(shape, s, t, remat) for s, t, share in shares)
+    flops = examples * passes * sum(share * cost.training_flops(shape, s, t, remat) for s, t, share in shares)
     tokens = examples * sum(share * (s + t) for s, t, share in shares)
-    hours = flops / (device.flops * cost.UTILISATION) / 3600
+    peak = device.flops * (1 if narrow else device.wide)
+    hours = flops / (peak * cost.UTILISATION) / 3600
     extra = sampled or cost.Cost(0.0, 0.0, 0.0, cost.Memory(0.0, 0.0))
     device_hours = hours + extra.device_hours
     whole = cost.Cost(tokens, flops + extra.flops, device_hours, memory, extra.programs, extra.judge_seconds)
-    print("\n".join(lines(str(estimate), whole, device, count, optimizer.steps, cost.parameters(shape, critic), remat)))
+    print("\n".join(lines(str(estimate), whole, device, mesh, optimizer.steps, cost.parameters(shape, critic), remat)))
     return None
+
+
+def _mesh_of(mesh: MeshShape, count: int, estimate: str) -> MeshShape:
+    """The mesh that an estimate of so many devices is of."""
+    sizes = mesh.data * mesh.fsdp * mesh.tensor
+    if sizes not in (1, count):
+        got = f"{mesh.data} x {mesh.fsdp} x {mesh.tensor}"
+        raise UserError(f"mesh: expected data x fsdp x tensor to be {count}, as --estimate {estimate} has it, got {got}; change the sizes")
+    return dataclasses.replace(mesh, fsdp=count) if sizes == 1 else mesh
 
 
 def fit_announced(config: Any, shape: ModelShape, batches: Any, critic: bool = False) -> str | None:
@@ -72,8 +93,9 @@ def fit_announced(config: Any, shape: ModelShape, batches: Any, critic: bool = F
     return announced(config.estimate, settings, shape, batches.shares, config.mesh, critic=critic)
 
 
-def lines(name: str, whole: cost.Cost, device: cost.Device, count: int, steps: int, parameters: int, remat: str) -> Sequence[str]:
+def lines(name: str, whole: cost.Cost, device: cost.Device, mesh: MeshShape, steps: int, parameters: int, remat: str) -> Sequence[str]:
     """The estimate for reading."""
+    count = mesh.data * mesh.fsdp * mesh.tensor
     room = "fits" if whole.memory.total <= device.memory else "does NOT fit"
     found = [
         f"{steps:,} updates of {parameters / 1e6:,.1f} M parameters, {whole.tokens / 1e6:,.1f} M tokens with padding",
@@ -81,19 +103,25 @@ def lines(name: str, whole: cost.Cost, device: cost.Device, count: int, steps: i
         f"memory        {whole.memory.total / 1e9:,.1f} GB a device: parameters, gradient and moments {whole.memory.state / 1e9:,.1f}, "
         f"activations {whole.memory.activations / 1e9:,.1f}; {room} {device.memory / 1e9:.0f} GB (--remat {remat})",
         f"device hours  {whole.device_hours:,.2f} on {name}, {whole.device_hours / count:,.2f} h by the clock, "
-        f"at {cost.UTILISATION:.0%} of the peak",
+        f"at {cost.UTILISATION:.0%} of the peak in {mesh.compute}",
+        f"mesh          data {mesh.data} x fsdp {mesh.fsdp} x tensor {mesh.tensor}",
     ]
     if whole.programs:
         found.append(f"programs      {whole.programs:,} sampled and judged, {whole.judge_seconds:,.0f} s of judging on one process")
     return found
 
 
-def sampling_cost(name: str, shape: ModelShape, programs: int, rows: int, s: int, t: int, judge_seconds: float) -> cost.Cost:
-    """Cost of drawing `programs` of up to `t` tokens, `rows` at a time and device, and of judging each for `judge_seconds`."""
+def sampling_cost(
+    name: str, shape: ModelShape, programs: int, samples: int, rows: int, s: int, t: int, judge_seconds: float, compute: str
+) -> cost.Cost:
+    """Cost of drawing `programs` of up to `t` tokens, `samples` a problem, `rows` at a time and device, and of judging each."""
     device, _ = cost.device_named(name)
+    narrow = compute == "bfloat16"
     steps = math.ceil(programs / rows) * t
     flops = programs * sum(cost.forward_flops(shape, s, t))
-    seconds = max(steps * cost.decode_bytes(shape, rows, s, t) / device.bandwidth, flops / device.flops) / cost.UTILISATION
+    moved, _ = cost.decoding_work(shape, rows / samples, rows, s, t / 2, 2 if narrow else 4)
+    peak = device.flops * (1 if narrow else device.wide)
+    seconds = max(steps * moved / device.bandwidth, flops / peak) / cost.UTILISATION
     return cost.Cost(0.0, flops, seconds / 3600, cost.Memory(0.0, 0.0), programs, programs * judge_seconds)
 
 
@@ -119,6 +147,12 @@ def _check_fits(memory: cost.Memory, batch_size: int, limit: float | None) -> No
         f"{state + activations:.1f} GB ({state:.1f} for parameters, gradient and moments, {activations:.1f} for activations); "
         "lower it, or raise --accumulate"
     )
+
+
+def _platform() -> str:
+    import jax
+
+    return jax.local_devices()[0].platform
 
 
 def _memory_here() -> float | None:

@@ -39,6 +39,8 @@ def fit_model(
     Returns:
       As `learner.fit.fit`.
     """
+    import jax
+
     from coderl_jax.learner.fit import Fit, fit
     from coderl_jax.learner.state import init_state, learning_rate, make_optimizer, make_update
     from coderl_jax.model.mesh import own_rows, spread_own
@@ -62,6 +64,8 @@ def fit_model(
 
     batches.rows = own_rows(batches.batch_size)
     state, update = init_state(model.params, optimizer), make_update(loss, optimizer, settings.accumulate)
+    for given in jax.tree.leaves(model.params):  # the state has copies, which is memory enough
+        given.delete()
     return fit(state, update, batches, placed, key, plan, learning_rate(settings))
 
 

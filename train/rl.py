@@ -115,9 +115,15 @@ def _announced(config: RLConfig, problems: list, actor: Any) -> str | None:
     if config.estimate:
         with Judge(config.judging) as judge:
             seconds = judging_seconds(judge, problems, config.judging.workers)
-        programs = config.rounds * config.problems_per_round * (1 + config.sampling.num_samples)
-        sampled = sampling_cost(config.estimate, actor.shape, programs, config.sampling.rows_per_batch, *longest, seconds)
-    return announced(config.estimate, rl_optimizer(config), actor.shape, [(*longest, 1.0)], config.mesh, sampled=sampled)
+        samples = 1 + config.sampling.num_samples
+        programs = config.rounds * config.problems_per_round * samples
+        drawn = programs, samples, config.sampling.rows_per_batch
+        sampled = sampling_cost(config.estimate, actor.shape, *drawn, *longest, seconds, config.mesh.compute)
+    # Besides the policy's own: the start's parameters, the gradient of the cross-entropy term, a critic's parameters and its forward pass.
+    supervised, critic = bool(config.supervised and config.terms.ce_weight), bool(config.critic)
+    copies, passes = 1 + supervised + critic, 1 + supervised + critic / 3
+    settings = rl_optimizer(config), actor.shape, [(*longest, 1.0)], config.mesh
+    return announced(config.estimate, *settings, copies=copies, passes=passes, sampled=sampled)
 
 
 def check_four_outcomes(name: str, critic: Any) -> None:

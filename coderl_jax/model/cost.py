@@ -17,6 +17,8 @@ class Device(NamedTuple):
 
     Attributes:
       flops: operations a second in bfloat16, dense.
+      wide: share of that in float32: GPUs take TF32 for it, TPUs bfloat16.
+      gpu: whether it is one, with cuDNN.
       bandwidth: bytes a second of its memory.
       memory: bytes.
     """
@@ -24,12 +26,14 @@ class Device(NamedTuple):
     flops: float
     bandwidth: float
     memory: float
+    wide: float = 1.0
+    gpu: bool = False
 
 
 DEVICES = {
-    "a100": Device(312e12, 2.0e12, 80e9),
-    "h100": Device(989e12, 3.35e12, 80e9),
-    "h200": Device(989e12, 4.8e12, 141e9),
+    "a100": Device(312e12, 2.0e12, 80e9, 0.5, gpu=True),
+    "h100": Device(989e12, 3.35e12, 80e9, 0.5, gpu=True),
+    "h200": Device(989e12, 4.8e12, 141e9, 0.5, gpu=True),
     "v4": Device(275e12, 1.2e12, 32e9),
     "v5e": Device(197e12, 0.819e12, 16e9),
     "v5p": Device(459e12, 2.765e12, 95e9),
@@ -103,14 +107,23 @@ class Memory(NamedTuple):
 
 
 def training_memory(
-    shape: ModelShape, rows: int, s: int, t: int, shards: int = 1, critic: bool = False, remat: str = "layers", width: int = 4
+    shape: ModelShape,
+    rows: int,
+    s: int,
+    t: int,
+    shards: int = 1,
+    critic: bool = False,
+    remat: str = "layers",
+    width: int = 4,
+    fused: bool = False,
+    copies: float = 0.0,
 ) -> Memory:
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
 
     Every layer's input is kept; under "products" so are the products with parameters, and under "nothing" about six tenths of all that a
     layer computes. Under the first two one layer at a time is computed again. The logits that are made at a time exist three times over:
     themselves, their softmax, their gradient; where that is not all of them, the gradient of their table is summed up beside, in two
-    copies. The compiler shares some of that: its own figures for CodeT5's shapes lie between a third below and a fifth above this.
+    copies. The compiler shares some of that: its own figures for CodeT5's shapes lie between two fifths below and a fifth above this.
 
     Args:
       shape: of the model.
@@ -121,11 +134,13 @@ def training_memory(
       critic: a critic's few classes in place of the vocabulary.
       remat: what is computed again, one of `REMATS`.
       width: bytes of a number in the layers: 4 float32, 2 bfloat16.
+      fused: attention's scores are never in memory.
+      copies: of the parameters, besides parameters, gradient and two moments.
     """
     d, inner = shape.d_model, shape.heads * shape.d_kv
 
     def layer(length: int, seen: int) -> int:
-        return 4 * shape.heads * length * seen + 2 * length * (2 * shape.d_ff + 4 * inner + 4 * d)
+        return (0 if fused else 4 * shape.heads * length * seen) + 2 * length * (2 * shape.d_ff + 4 * inner + 4 * d)
 
     encoder, decoder = layer(s, s), layer(t, t) + layer(t, s)
     kept = float(shape.encoder_layers * s * d + shape.decoder_layers * t * d)
@@ -138,14 +153,21 @@ def training_memory(
     logits, beside = rows * t * (OUTCOMES if critic else shape.vocab_size), 0
     if logits > AT_ONCE:
         logits, beside = AT_ONCE, 2 * shape.vocab_size * d
-    return Memory(16.0 * parameters(shape, critic) / shards, rows * width * (kept + again) + 4.0 * (3 * logits + beside))
+    return Memory((16.0 + 4.0 * copies) * parameters(shape, critic) / shards, rows * width * (kept + again) + 4.0 * (3 * logits + beside))
 
 
-def decode_bytes(shape: ModelShape, rows: int, s: int, t: int) -> float:
-    """Bytes read for one token of each of `rows` programs: the decoder once, and each row's keys and values, half of the longest."""
+def decoding_work(shape: ModelShape, prompts: int | float, rows: int, s: int, t: int | float, width: int) -> tuple[float, float]:
+    """(bytes, operations) of one token for each of `rows` programs, at least.
+
+    The decoder's weights are read once, the keys and values of `prompts` sources of `s` tokens once, and those of every program up
+    to its present length, `t` on average. Numbers are `width` bytes wide.
+    """
     inner = shape.heads * shape.d_kv
-    decoder = shape.decoder_layers * (8 * shape.d_model * inner + 2 * shape.d_model * shape.d_ff) + shape.vocab_size * shape.d_model
-    return 4.0 * (decoder + rows * shape.decoder_layers * 2 * inner * (s + t / 2))
+    feed = (3 if shape.gated else 2) * shape.d_model * shape.d_ff
+    weights = shape.decoder_layers * (6 * shape.d_model * inner + feed) + shape.vocab_size * shape.d_model
+    kept = shape.decoder_layers * 2 * inner
+    moved = width * (weights + kept * (prompts * s + rows * t))
+    return float(moved), float(rows * 2 * (weights + kept * (s + t)))
 
 
 @dataclasses.dataclass(frozen=True)
