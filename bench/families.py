@@ -42,7 +42,9 @@ def families(config: FamiliesConfig) -> None:
     if not passed.keys() <= tasks.keys():
         raise UserError(f"{config.runs[0]}: --runs: expected verdicts of tiny#practice, got others; name folders of bench.ablation")
     rates = {problem: statistics.mean(outcomes) for problem, outcomes in passed.items()}
-    asked = {split: [task for task, _ in tiny.generate(split)] for split in ("train", "practice", "test")}
+    asked = {split: [task for task, _ in tiny.generate(split)] for split in ("train", "practice", "validation", "test")}
+    absent = {split: [o.name for own in tiny.AREAS.values() for o in own if not any(o.name in task.operations for task in tasks_of)]
+              for split, tasks_of in asked.items()}  # fmt: skip
     parts = [
         "# Families of the built-in problems",
         f"Percent of programs that pass, mean over practice problems; {len(rates)} problems, {sum(map(len, passed.values()))} programs "
@@ -65,7 +67,8 @@ def families(config: FamiliesConfig) -> None:
             ],
         ),
         "## By family",
-        "Problems of each split whose chain holds the family, then the share of right programs.",
+        "Problems of each split whose chain holds the family, then the share of right programs over the practice problems. "
+        + " ".join(f"No {split} problem holds {len(names)} of them." for split, names in absent.items() if names),
     ]
     for area, operations in tiny.AREAS.items():
         rows = []
