@@ -2,8 +2,9 @@
 
     python -m bench.pretraining --out bench/results/pretraining.txt          # on Python's own library, prepared first
 
-Timed are whole batches: reading, shuffling, corrupting, padding. The peer corrupts the same windows, already in memory, with
-transformers' collator for masked language models, the nearest there is in a library; it masks single tokens.
+Timed are whole batches: reading, shuffling, corrupting, padding; counted are the corpus's tokens, no sentinels and no padding. The peer
+corrupts the same windows, already in memory, with transformers' collator for masked language models, the nearest there is in a library; it
+masks single tokens.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from coderl_jax import cli
 from coderl_jax.config import Lengths
 from coderl_jax.data.prepared import Prepared
 from coderl_jax.data.pretraining import JoinedWindows, PretrainingStream
-from coderl_jax.files import write_text
+from coderl_jax.files import UserError, write_text
 
 AIM = 300_000
 LENGTH, BATCH = 512, 64
@@ -49,6 +50,8 @@ def bench(config: PretrainingBenchConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = config.data or prepared_library(pathlib.Path(folder))
         documents = Prepared(data, "documents", "train")
+        if (count := len(JoinedWindows(documents, LENGTH))) < BATCH:
+            raise UserError(f"--data: expected {BATCH} windows of {LENGTH} tokens or more, got {count}; prepare more documents")
         lines = [
             f"{len(documents):,} documents, {int(documents.lengths.sum()):,} tokens; windows of {LENGTH} tokens, batches of {BATCH}",
             "",
@@ -74,7 +77,7 @@ def prepared_library(folder: pathlib.Path) -> str:
 
 
 def our_rate(documents: Prepared, objective: str, readers: int, seconds: float) -> float:
-    """Tokens a second out of a stream, padding not counted."""
+    """Tokens of the corpus a second out of a stream."""
     lengths = Lengths(max_prompt_tokens=LENGTH, max_new_tokens=LENGTH)
     settings = {"sequence_length": LENGTH, "batch_size": BATCH, "seed": 0, "readers": readers}
     stream = PretrainingStream(documents, objective, lengths, **settings)
@@ -82,7 +85,8 @@ def our_rate(documents: Prepared, objective: str, readers: int, seconds: float) 
     tokens, began = 0, time.perf_counter()
     while time.perf_counter() < began + seconds:
         batch = next(stream)
-        tokens += int(batch.source_mask.sum() + batch.target_mask.sum())
+        whole = int(batch.source_mask.sum() + batch.target_mask.sum()) - 3 * BATCH  # <s> and </s> before the pivot, <s> behind it
+        tokens += BATCH * LENGTH if objective == "spans" else whole
     return tokens / (time.perf_counter() - began)
 
 
