@@ -48,8 +48,8 @@ class Rates:
 # Links: 1,600 Gbit/s a chip over four (v5e), 4,800 Gbit/s over six (v5p), each way (Google's pages name both ways together:
 # 400 and 1,200 GB/s). A v5e axis closes at 16 chips, a whole pod's side; a v5p axis at 4, a cube's.
 CHIPS = {
-    "v5e": Rates(*DEVICES["v5e"], link=50e9, closed_from=16, multipliers=4),
-    "v5p": Rates(*DEVICES["v5p"], link=100e9, closed_from=4, multipliers=8),
+    "v5e": Rates(*DEVICES["v5e"][:3], link=50e9, closed_from=16, multipliers=4),
+    "v5p": Rates(*DEVICES["v5p"][:3], link=100e9, closed_from=4, multipliers=8),
 }
 
 
