@@ -22,8 +22,8 @@ def announced(
     mesh: MeshShape,
     *,
     critic: bool = False,
-    copies: float = 0.0,
-    passes: float = 1.0,
+    copies: int | float = 0,
+    passes: int | float = 1,
     sampled: cost.Cost | None = None,
 ) -> str | None:
     """Check that training suits the mesh and fits the memory here; where an estimate was asked for, print it and say None: the run stops.

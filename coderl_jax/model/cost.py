@@ -116,7 +116,7 @@ def training_memory(
     remat: str = "layers",
     width: int = 4,
     fused: bool = False,
-    copies: float = 0.0,
+    copies: int | float = 0,
 ) -> Memory:
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
 
