@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"coderl_jax.types", "coderl_jax.hosts"},
+    {"coderl_jax.types", "coderl_jax.hosts", "coderl_jax.syntax"},
     {"coderl_jax.files"},
     {"coderl_jax.config", "coderl_jax.rows", "coderl_jax.windows"},
     {"coderl_jax.stages"},

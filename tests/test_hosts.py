@@ -70,7 +70,18 @@ def one(twenty, tmp_path_factory) -> pathlib.Path:
 
 
 def critic_words(folder, source: str) -> list:
-    return ["train.critic", "--problems", source, "--verdicts", folder / "verdicts.jsonl", "--init", folder / "actor", *FIT]
+    return [
+        "train.critic",
+        "--problems",
+        source,
+        "--verdicts",
+        folder / "verdicts.jsonl",
+        "--init",
+        folder / "actor",
+        *FIT,
+        "--learning-rate",
+        "3e-4",
+    ]
 
 
 def rl_words(folder, source: str) -> list:

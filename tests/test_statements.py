@@ -1,8 +1,13 @@
-"""Lines that ran, statement by statement."""
+"""Lines that ran, statement by statement, and the parser that tells."""
+
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from coderl_jax.rollout.statements import statement_lines
+from coderl_jax.syntax import compiled, parsed
 
 PROGRAM = """\
 import os
@@ -47,3 +52,35 @@ def test_a_branch_that_did_not_run_takes_its_word_with_it():
 @pytest.mark.parametrize("program", ["def f(:\n  1", "x = '\\d'\n", "\0", ""])
 def test_what_does_not_parse_keeps_its_lines(program):
     assert statement_lines(program, [1]) == {1}
+
+
+class _Lets:
+    """Garbage that lets another thread run when it is collected, in the middle of whatever the collecting one is at."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        time.sleep(0.0003)
+
+
+@pytest.fixture
+def eager_collector():
+    before = gc.get_threshold()
+    gc.set_threshold(20)
+    yield
+    gc.set_threshold(*before)
+
+
+def test_threads_of_any_depth_parse_side_by_side(eager_collector):
+    program = "x = " + "[" * 60 + "]" * 60 + "\n" + "y = 1\n" * 300
+
+    def work(n: int, deeper: int) -> object:
+        if deeper:
+            return work(n, deeper - 1)
+        for _ in range(3):
+            _Lets()
+        return compiled(parsed(f"{program}z = {n}"), "program")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(lambda n: work(n, n % 7), range(80)))) == 80

@@ -13,6 +13,7 @@ from typing import Any
 from coderl_jax.data.examples import extract_examples
 from coderl_jax.data.tables import SUFFIXES, LeftOut, Row, hub_rows, read_rows, unix_lines
 from coderl_jax.files import UserError, shown
+from coderl_jax.syntax import parsed
 from coderl_jax.types import AssertTests, CallTests, Problem, StdinTests, Tests
 
 SPLITS = ("train", "test")
@@ -165,7 +166,7 @@ def might_be_wrapped(tests: Tests | None) -> bool:
 def _return_annotation(starter_code: str, fn_name: str) -> str | None:
     """What the starter code says that the function returns; None where it says nothing."""
     try:
-        tree = ast.parse(starter_code.rstrip() + " pass")  # starter code ends in the colon of a definition
+        tree = parsed(starter_code.rstrip() + " pass")  # starter code ends in the colon of a definition
     except (SyntaxError, ValueError):
         return None
     for node in ast.walk(tree):

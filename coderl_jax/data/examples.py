@@ -11,10 +11,10 @@ import builtins
 import dataclasses
 import math
 import re
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from coderl_jax.syntax import parsed
 from coderl_jax.types import CallTests, StdinTests, Tests
 
 _HEADING = re.compile(
@@ -279,9 +279,7 @@ def _group_end(text: str, start: int) -> int:
 def _parse(source: str) -> ast.Module:
     """Python's syntax tree, or ValueError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a statement's "\d" is none of the user's business
-            return ast.parse(source)
+        return parsed(source)
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError("no Python") from error
 

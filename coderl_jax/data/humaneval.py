@@ -8,6 +8,7 @@ from typing import Any
 from coderl_jax.data.examples import extract_examples
 from coderl_jax.data.tables import LeftOut, hub_rows, read_rows, unix_lines
 from coderl_jax.files import UserError, shown
+from coderl_jax.syntax import parsed
 from coderl_jax.types import AssertTests, Problem
 
 REPOSITORY = "openai/openai_humaneval"
@@ -52,7 +53,7 @@ def _problem(row: dict[str, Any]) -> Problem:
 def _parts(prompt: str, entry: str) -> tuple[ast.FunctionDef, str]:
     """The function to complete, and the text of all that stands before it: `check` may use that too."""
     lines, found = prompt.splitlines(keepends=True), None
-    for node in ast.parse(prompt).body:
+    for node in parsed(prompt).body:
         if isinstance(node, ast.FunctionDef) and node.name == entry:
             found = node
     if found is None:

@@ -1,8 +1,9 @@
 """Which lines of a program ran, statement by statement: Python reports only some lines of one that goes over several."""
 
 import ast
-import warnings
 from collections.abc import Collection, Iterator
+
+from coderl_jax.syntax import parsed
 
 
 def statement_lines(program: str, executed: Collection[int]) -> frozenset[int]:
@@ -13,9 +14,7 @@ def statement_lines(program: str, executed: Collection[int]) -> frozenset[int]:
       executed: lines, from 1, that Python reported.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings
-            tree = ast.parse(program)
+        tree = parsed(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset(executed)
     ran = set(executed)

@@ -7,6 +7,8 @@ import itertools
 import sys
 from typing import Any
 
+from coderl_jax.syntax import compiled, parsed
+
 
 @functools.lru_cache(maxsize=512)
 def prepare(setup: str, asserts: tuple[str, ...]) -> dict[str, Any]:
@@ -18,8 +20,8 @@ def prepare(setup: str, asserts: tuple[str, ...]) -> dict[str, Any]:
     Raises:
       SyntaxError, ValueError, RecursionError, MemoryError: the tests do not compile.
     """
-    trees = [ast.parse(text) for text in (setup, *asserts)]
-    codes = [compile(tree, f"test {n}" if n else "setup", "exec", dont_inherit=True) for n, tree in enumerate(trees)]
+    trees = [parsed(text) for text in (setup, *asserts)]
+    codes = [compiled(tree, f"test {n}" if n else "setup") for n, tree in enumerate(trees)]
     names, modules = _names(trees)
     return {"setup": codes[0], "asserts": codes[1:], "names": names, "modules": modules}
 
