@@ -370,3 +370,14 @@ def test_critical_sampling_cannot_reach_hidden_tests():
     critical_sampling(tools, [problem.public()], 4, 0.5, 1, 0)
     assert judge.seen
     assert all(tests is example for tests in judge.seen)
+
+
+def test_batches_are_no_larger_than_what_is_left_asks_for():
+    rollout = rollout_of([1.0] * 20 + [0.0] * 44, [3] * 64)
+    whole, few = (deal(rollout, 2, size, seed=0) for size in (16, 64))
+    assert [len(part.outcome) for part, *_ in few] == [16, 16]
+    for (one, *counts), (other, *others) in zip(whole, few, strict=True):
+        assert counts == others
+        np.testing.assert_array_equal(one.target_mask, other.target_mask)
+    assert [len(part.outcome) for part, *_ in deal(rollout, 2, 64, seed=0, multiple=32)] == [32, 32]
+    assert [len(part.outcome) for part, *_ in deal(rollout_of([0.0] * 64, [3] * 64), 2, 64, seed=0)] == [8, 8]

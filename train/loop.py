@@ -243,7 +243,7 @@ class Loop:
 
         from coderl_jax.learner.fit import mean_of
         from coderl_jax.learner.steps import RLBatch, TextBatch
-        from coderl_jax.model.mesh import spread, spread_own
+        from coderl_jax.model.mesh import current_mesh, rows_split, spread, spread_own
         from coderl_jax.rollout.collect import deal, seed_of
 
         config, rows = self.config, []
@@ -257,6 +257,7 @@ class Loop:
                 config.optimizer.batch_size,
                 seed_of(seed, number) if number else seed,
                 everything,
+                multiple=config.optimizer.accumulate * rows_split(current_mesh()),
             )
         ]
         for part, tokens, programs in dealt:

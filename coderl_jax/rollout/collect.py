@@ -244,7 +244,9 @@ def _error_lines(program: Program, verdict: Verdict) -> tuple[int, ...] | None:
     return None if verdict.error_line is None else (verdict.error_line,)
 
 
-def deal(rollout: Rollout, batches: int, batch_size: int, seed: int, everything: bool = False) -> list[tuple[Rollout, float, float]]:
+def deal(
+    rollout: Rollout, batches: int, batch_size: int, seed: int, everything: bool = False, multiple: int = 1
+) -> list[tuple[Rollout, float, float]]:
     """Deal a round's programs into update batches, each with the number of tokens and of programs it stands for.
 
     Programs whose advantages are zero add nothing to the objective's gradient and are left out; the counts include them, so the loss stays
@@ -252,13 +254,20 @@ def deal(rollout: Rollout, batches: int, batch_size: int, seed: int, everything:
     batches hold, a random part is kept and the counts shrink alike. Rows that fill a batch up have an empty target mask.
 
     Returns:
-      `batches` triples; arrays have `batch_size` rows and are trimmed to the longest prompt and program (padded lengths).
+      `batches` triples; arrays have `batch_size` rows, or where few programs are left a half, a quarter and so on of them, a multiple of
+      `multiple`, and are trimmed to the longest prompt and program (padded lengths).
     """
     tells = np.ones(len(rollout.outcome), bool) if everything else informative(rollout)
     chosen = np.random.default_rng(seed).permutation(np.flatnonzero(tells))[: batches * batch_size]
     share = len(chosen) / max(int(tells.sum()), 1) if len(chosen) else 1.0
     tokens, programs = (float(count) * share / batches for count in (rollout.target_mask.sum(), len(rollout.outcome)))
+    while batch_size % (2 * multiple) == 0 and batch_size // 2 >= max(LEAST_ROWS, -(-len(chosen) // batches)):
+        batch_size //= 2
     return [(_rows(rollout, chosen[part::batches], batch_size), tokens, programs) for part in range(batches)]
+
+
+LEAST_ROWS = 8
+"""Rows of an update batch at least: every size is a program to compile."""
 
 
 def informative(rollout: Rollout) -> Bool[np.ndarray, " b"]:
