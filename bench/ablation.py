@@ -40,7 +40,7 @@ from bench.demo import (
     measured,
     scored,
 )
-from bench.parts import cell, course, estimates, hours, made_by, new_folder, per_problem, ranking, read_parts, ruled, run_stage
+from bench.parts import cell, course, estimates, folder_for, hours, made_by, per_problem, ranking, read_parts, ruled, run_stage
 from coderl_jax import cli
 from coderl_jax.config import expect
 from coderl_jax.data.problems import load_problems, save_problems
@@ -112,7 +112,7 @@ def ablation(config: AblationConfig) -> None:
     """Run what is left to do, then the tables."""
     import jax
 
-    size, out = QUICK if config.quick else FULL, new_folder(config.out, config.seeds, FILES)
+    size, out = QUICK if config.quick else FULL, folder_for(config.out, config.seeds)
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
     if config.quick:
         config = dataclasses.replace(config, seeds=config.seeds[:1], settings=config.settings[:1])

@@ -31,7 +31,7 @@ from bench.ablation import (
     helpers,
 )
 from bench.demo import DRAW, EXPLORE, SAFE, SCHEDULE, SHIPPED, Clock, copy_model, header, measured
-from bench.parts import cell, course, estimates, hours, made_by, new_folder, per_problem, read_parts, ruled, run_stage
+from bench.parts import cell, course, estimates, folder_for, hours, made_by, per_problem, read_parts, ruled, run_stage
 from coderl_jax import cli
 from coderl_jax.config import expect
 from coderl_jax.data.tiny import SIZES
@@ -76,9 +76,8 @@ def objectives(config: ObjectivesConfig) -> None:
     """Run what is left to do, then the tables."""
     import jax
 
-    size, out = QUICK if config.quick else FULL, new_folder(config.out, config.seeds, FILES)
+    size, out = QUICK if config.quick else FULL, folder_for(config.out, config.seeds)
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
-    copy_model(SHIPPED, out / "warm")
     for seed in config.seeds[:1] if config.quick else config.seeds:
         run_seed(out, size, seed, config)
     parts = read_parts(out, FILES, lambda size: {"warm", *ROWS})

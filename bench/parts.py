@@ -12,20 +12,20 @@ from coderl_jax.files import UserError, describe_run, read_json, read_jsonl, sho
 from coderl_jax.metrics.intervals import crossed_interval_95
 from coderl_jax.metrics.ranking import area_under_roc
 from coderl_jax.report import aligned, interval_text
+from coderl_jax.report.gather import kept_at
 
 
-def new_folder(path: str, seeds: Sequence[int], files: str) -> pathlib.Path:
+def folder_for(path: str, seeds: Sequence[int]) -> pathlib.Path:
     """The folder of everything, made if seeds are to run.
 
     Raises:
-      UserError: it is a file, or no seed is to run and nothing is there to join.
+      UserError: it is a file.
     """
     folder = pathlib.Path(path)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out: expected a folder, got the file {path}; name another")
-    if not seeds and not folder.is_dir():
-        raise UserError(f"--out: expected a folder with {files}, got none; name --seeds to run")
-    folder.mkdir(parents=True, exist_ok=True)
+    if seeds:
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -91,10 +91,9 @@ def course(run: pathlib.Path) -> dict[str, Any]:
     """How a run went on validation: the round or update that it kept, its last one, roll-backs, and pass@1 of first, kept, last."""
     rows = [row for _, row in read_jsonl(run / "metrics.jsonl")]
     values = [(row["step"], row["validation_pass@1"]) for row in rows if "validation_pass@1" in row]
-    best = read_json(run / "manifest.json")["best"]
-    kept = best.get("best_round", best.get("best_step"))
-    told = [round(value, 4) for value in (values[0][1], best["best"], values[-1][1])]
-    return {"kept": kept, "last": values[-1][0], "rolled_back": sum("event" in row for row in rows), "validation": told}
+    manifest = read_json(run / "manifest.json")
+    told = [round(value, 4) for value in (values[0][1], manifest["best"]["best"], values[-1][1])]
+    return {"kept": kept_at(manifest), "last": values[-1][0], "rolled_back": sum("event" in row for row in rows), "validation": told}
 
 
 def ranking(verdicts: pathlib.Path, scores: pathlib.Path) -> dict[str, float]:

@@ -191,6 +191,11 @@ class Judging:
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "workers")
 
 
+def updates_in(epochs: float, examples: int, batch_size: int) -> int:
+    """Updates that so many passes over the examples take, 1 or more."""
+    return max(1, round(epochs * examples / batch_size))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """AdamW with linear warm-up and polynomial decay (CodeRL section 4.2)."""
@@ -232,7 +237,7 @@ class Optimizer:
 
     def over(self, examples: int) -> "Optimizer":
         """The same with its number of steps known: `epochs` passes over so many examples, where passes are asked for."""
-        steps = self.steps if self.epochs is None else max(1, round(self.epochs * examples / self.batch_size))
+        steps = self.steps if self.epochs is None else updates_in(self.epochs, examples, self.batch_size)
         return dataclasses.replace(self, steps=steps, epochs=None)
 
 
@@ -267,7 +272,7 @@ class Validation:
 
     def every(self, examples: int, batch_size: int) -> int:
         """Updates between two validations of a run that learns from so many examples."""
-        return self.validate_every if self.validate_epochs is None else max(1, round(self.validate_epochs * examples / batch_size))
+        return self.validate_every if self.validate_epochs is None else updates_in(self.validate_epochs, examples, batch_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

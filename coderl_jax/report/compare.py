@@ -6,7 +6,7 @@ from coderl_jax.report.axes import Point, duration, number, percent
 from coderl_jax.report.charts import Series, Steps, colour, line_chart
 from coderl_jax.report.curves import phase_seconds, seconds_of, series_of
 from coderl_jax.report.evaluations import Evaluation
-from coderl_jax.report.gather import Run
+from coderl_jax.report.gather import Run, kept_at
 from coderl_jax.report.markup import Markup, joined, tag
 from coderl_jax.report.table import columns_of, data_table, interval_cell, label, number_cell, row_head
 
@@ -66,11 +66,9 @@ def _ends(runs: Sequence[Run], series: dict[str, dict[str, list[Point]]]) -> Mar
         validation = [y for _, y in found.get("validation_pass@1", [])]
         last = {name: found[name][-1][1] if name in found else None for name in ("sampled_pass", "kl", "entropy")}
         seconds = seconds_of(run)
-        best = run.manifest.get("best") or {}
-        kept = best.get("best_round", best.get("best_step"))
         cells = [
             number_cell(max(validation, default=None), percent),
-            number_cell(kept, "{:,}".format),
+            number_cell(kept_at(run.manifest), "{:,}".format),
             number_cell(validation[-1] if validation else None, percent),
             number_cell(last["sampled_pass"], percent),
             number_cell(last["kl"], number),

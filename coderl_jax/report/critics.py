@@ -83,9 +83,11 @@ class Tally:
 
     def quality(self) -> Quality:
         """The numbers, of one program or more."""
-        right = sum(row[int(outcome if self.classes == 4 else outcome == Outcome.PASSED)] for outcome, row in self.confusion.items())
-        classes = [int(outcome if self.classes == 4 else outcome == Outcome.PASSED) for outcome in self.confusion]
-        counts = [sum(sum(row) for own, row in zip(classes, self.confusion.values(), strict=True) if own == c) for c in set(classes)]
+        true = [int(outcome if self.classes == 4 else outcome == Outcome.PASSED) for outcome in self.confusion]  # class of each outcome
+        right, counts = 0, [0] * self.classes
+        for own, row in zip(true, self.confusion.values(), strict=True):
+            right += row[own]
+            counts[own] += sum(row)
         middle = 100 / BINS / 2
         return Quality(
             classes=class_labels(self.classes),

@@ -42,6 +42,12 @@ class Material:
     manifests: dict[str, dict[str, Any]]
 
 
+def kept_at(manifest: dict[str, Any]) -> int | None:
+    """The round or update whose parameters a run kept, as its manifest says; None where it says nothing."""
+    best = manifest.get("best") or {}
+    return best.get("best_round", best.get("best_step"))
+
+
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

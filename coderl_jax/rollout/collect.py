@@ -183,9 +183,8 @@ def ratio_advantages(judged: Sequence[Judged], best: Best, problems: Sequence[in
     """The same by shares of passed tests, against the best so far or the round's greedy program (RLTF)."""
     shares = [[passed_share(verdict) for _, verdict in rows] for rows in judged]
     over = [max(best.passed[problem], greedy) for problem, (greedy, *others) in zip(problems, shares, strict=True) for _ in others]
-    return ratio_reward(np.asarray([share for rows in shares for share in rows[1:]], np.float32)) - ratio_reward(
-        np.asarray(over, np.float32)
-    )
+    sampled = [share for _, *others in shares for share in others]
+    return ratio_reward(np.asarray(sampled, np.float32)) - ratio_reward(np.asarray(over, np.float32))
 
 
 def texts(requests: Sequence[Request], programs: Sequence[Sequence[Program]]) -> Batch:
