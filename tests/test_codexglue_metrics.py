@@ -147,6 +147,20 @@ def test_a_java_throws_is_mended_to_a_statement_where_the_body_would_be_lost(par
     assert "(ERROR (formal_parameters)) (expression_statement (identifier) (MISSING ;)) (block (if_statement " in shape(code)
 
 
+def test_a_java_quote_that_nothing_closes_takes_the_rest_of_its_line(parsers):
+    cut, whole = shape('void f ( ) { g ( x , "a ) ; } h ( y ) ; }'), shape('void f ( ) { g ( x , "a" ) ; } h ( y ) ; }')
+    assert cut.count("(identifier)") == 3  # f, g and x, nothing after the quote
+    assert whole.count("(identifier)") == 5
+    assert "(ERROR (ERROR)) (identifier)" in shape("void f ( ) { g ( x , \\n ) ; }")  # a backslash, and a name of its own
+
+
+def test_a_java_switch_is_no_part_of_an_expression(parsers):
+    broken = shape("void f ( int x ) { y = x + switch ( x ) { case 1 : g ( ) ; } ; }")
+    assert "right: (switch" not in broken
+    assert "(MISSING ;)) (block (labeled_statement (identifier) (ERROR (decimal_integer_literal))" in broken
+    assert "(switch_statement condition: (parenthesized_expression (identifier))" in shape("void f ( int x ) { switch ( x ) { case 1 : g ( ) ; } }")
+
+
 def test_a_java_body_without_its_last_brace_belongs_to_the_error(parsers):
     assert shape("int f ( ) { if ( a ) { b ( ) ; }").endswith(
         "(ERROR (formal_parameters) (if_statement condition: (parenthesized_expression (identifier)) consequence: (block "
@@ -305,7 +319,7 @@ def reference_scores(shared) -> dict:
 
 
 # Grammars of 2020 mend broken programs in ways of their own. (syntax, dataflow): how far apart the numbers may be.
-APART = {"trans_cs_java": (7e-4, 3.3e-3), "refine_small": (4.1e-4, 1e-4)}
+APART = {"trans_cs_java": (3e-4, 1e-3), "refine_small": (4.1e-4, 1e-4)}
 
 
 @pytest.mark.shared

@@ -13,14 +13,14 @@ _WRAPPED = {"this": "this_expression", "base": "base_expression"}
 _LITERALS = ("string_literal", "character_literal")
 
 
-def edits(code: str) -> list[list[tuple[int, int, str]]]:
-    """The one way to edit a program: it is put into a class."""
-    return [[(0, 0, _BEFORE), (len(code), len(code), _AFTER)]]
+def edits(code: str) -> list[tuple[int, int, str]]:
+    """A program is put into a class."""
+    return [(0, 0, _BEFORE), (len(code), len(code), _AFTER)]
 
 
-def is_misread(root: Node) -> bool:
-    """No tree asks for another edit."""
-    return False
+def corrections(root: Node) -> list[tuple[int, int, str]]:
+    """No tree asks for further edits."""
+    return []
 
 
 def reshape(root: Node, code: bytes) -> Node:

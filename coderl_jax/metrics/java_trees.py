@@ -13,51 +13,59 @@ from coderl_jax.metrics.trees import Node, around, within
 _BEFORE = "{" + "f();" * 8 + "\n"
 _AFTER = "}"
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\(?:.|\n))*"|\'(?:[^\'\\\n]|\\(?:.|\n))+\'|[\w$]+|[{}]')
+_TOKEN = re.compile(
+    r"""
+    "(?:[^"\\\n]|\\(?:.|\n))*" | '(?:[^'\\\n]|\\(?:.|\n))+'             # literals
+    | (?P<no_token>"(?:[^"\\\n]|\\(?:.|\n))* | '(?:[^'\\\n]|\\(?:.|\n))* | \\ )
+    | [\w$]+ | [{}]
+    """,
+    re.VERBOSE,
+)
+_SKIPPED = "#"  # which no token begins with
 _NEW_KEYWORDS = {"record", "sealed", "permits", "yield", "when", "_"}
 
 # How tightly operators bound in the grammar of 2020, loosest first. It was wrong about comparisons.
 _LEVELS = ("|| | ^", "&& &", "+ -", "< > <= >= == != instanceof", "* / % << >> >>>")
 _TIGHTNESS = {operator: level for level, operators in enumerate(_LEVELS) for operator in operators.split()}
+_HOLDERS = ("argument_list", "array_initializer", "return_statement", "throw_statement", "variable_declarator")  # of expressions
 _OPERATIONS = ("binary_expression", "instanceof_expression")
 
 
-def edits(code: str) -> list[list[tuple[int, int, str]]]:
-    """Ways to edit a program so that today's parser meets what that of 2020 met, each for where the one before is misread.
+def edits(code: str) -> list[tuple[int, int, str]]:
+    """Edits by which today's parser meets what that of 2020 met.
 
     A string was one token then and is several now, which matters where the parser skips some: a character literal is still
-    one, and may hold any number of characters. What became a keyword since is made a name. The second way ends a `throws`
-    with a semicolon.
+    one, and may hold any number of characters. A quote that nothing closed took the rest of its line with it, and a backslash
+    outside of literals was no token. What became a keyword since is made a name.
     """
-    changes, ends = [(0, 0, _BEFORE)], []
-    depth, throws = 0, False
+    changes = [(0, 0, _BEFORE)]
     for match in _TOKEN.finditer(code):
         token, (start, end) = match[0], match.span()
-        if token[0] == '"':
+        if match["no_token"]:
+            changes.append((start, end, _SKIPPED * len(token)))
+        elif token[0] == '"':
             changes.append((start, end, "'" + (re.sub(r"[\\'\n]", " ", token[1:-1]) or " ") + "'"))
         elif token in _NEW_KEYWORDS:
             changes.append((start, end, token[:-1] + "$"))
-        elif token == "throws":
-            throws = depth == 0
-        elif token == "{":
-            if throws:
-                ends.append((start, start, ";"))
-            depth, throws = depth + 1, False
-        elif token == "}":
-            depth -= 1
-    changes.append((len(code), len(code), _AFTER))
-    return [changes, sorted([*changes, *ends], key=lambda change: change[:2])]
+    return [*changes, (len(code), len(code), _AFTER)]
 
 
-def is_misread(root: Node) -> bool:
-    """Whether the parser, mending, passed over the brace that opens the method's body together with a `throws` before it."""
-    return any(
-        child.kind == "ERROR"
-        and child.children[0].kind == "formal_parameters"
-        and {"throws", "{"} <= {part.kind for part in child.children}
-        for child in root.children
-        if child.children
-    )
+def corrections(root: Node) -> list[tuple[int, int, str]]:
+    """Further edits, in bytes, where today's parser read what that of 2020 could not have read.
+
+    Mending, it passed over the brace that opens the method's body together with a `throws` before it: that gets a semicolon.
+    And it took a `switch` for an expression, which was a statement only: another statement's keyword stands for it.
+    """
+    further = []
+    for child in root.children:
+        if child.kind == "ERROR" and child.children and child.children[0].kind == "formal_parameters":
+            braces = [part.start for part in child.children if part.kind == "{"]
+            if braces and any(part.kind == "throws" for part in child.children):
+                further.append((braces[0], braces[0], ";"))
+    for node in root.walk():
+        if node.kind.endswith("_expression") or node.kind in _HOLDERS:
+            further += [(child.start, child.start + len("switch"), "if") for child in node.children if child.kind == "switch_statement"]
+    return further
 
 
 def reshape(root: Node, code: bytes) -> Node:

@@ -43,12 +43,15 @@ def parse(code: str, language: str) -> Node:
     """
     _, shape = LANGUAGES[language]
     data = code.encode("utf-8", "surrogatepass")
-    for edits in shape.edits(code):
+
+    def read(edits: list[Edit]) -> Node:
         text, places = _edited(code, edits)
-        root = shape.reshape(_nodes(_parser(language).parse(text), places), data)
-        if not shape.is_misread(root):
-            break
-    return root
+        return shape.reshape(_nodes(_parser(language).parse(text), places), data)
+
+    edits = shape.edits(code)
+    root = read(edits)
+    further = [tuple(len(data[:at].decode("utf-8", "surrogatepass")) for at in edit[:2]) + edit[2:] for edit in shape.corrections(root)]
+    return read(sorted([*edits, *further], key=lambda edit: edit[:2])) if further else root
 
 
 def without_comments(code: str) -> str:

@@ -3,14 +3,14 @@
 from coderl_jax.metrics.trees import Node
 
 
-def edits(code: str) -> list[list[tuple[int, int, str]]]:
-    """The one way to edit a program: not at all."""
-    return [[]]
+def edits(code: str) -> list[tuple[int, int, str]]:
+    """A program is read as it is."""
+    return []
 
 
-def is_misread(root: Node) -> bool:
-    """No tree asks for another edit."""
-    return False
+def corrections(root: Node) -> list[tuple[int, int, str]]:
+    """No tree asks for further edits."""
+    return []
 
 
 def reshape(root: Node, code: bytes) -> Node:
