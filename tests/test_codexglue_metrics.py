@@ -158,7 +158,9 @@ def test_a_java_switch_is_no_part_of_an_expression(parsers):
     broken = shape("void f ( int x ) { y = x + switch ( x ) { case 1 : g ( ) ; } ; }")
     assert "right: (switch" not in broken
     assert "(MISSING ;)) (block (labeled_statement (identifier) (ERROR (decimal_integer_literal))" in broken
-    assert "(switch_statement condition: (parenthesized_expression (identifier))" in shape("void f ( int x ) { switch ( x ) { case 1 : g ( ) ; } }")
+    assert "(switch_statement condition: (parenthesized_expression (identifier))" in shape(
+        "void f ( int x ) { switch ( x ) { case 1 : g ( ) ; } }"
+    )
 
 
 def test_a_java_body_without_its_last_brace_belongs_to_the_error(parsers):
