@@ -11,11 +11,11 @@ import sys
 import numpy as np
 import pytest
 
-from bench import ablation, demo, int8, limits, objectives, profile, scratch, training
+from bench import ablation, demo, int8, limits, objectives, profile, scratch, startup, training
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
 from coderl_jax.data.problems import load_problems
-from coderl_jax.files import write_json, write_jsonl
+from coderl_jax.files import UserError, write_json, write_jsonl
 from coderl_jax.model import cost
 from coderl_jax.objectives.table import objective_named
 from coderl_jax.stages import sample as stages_sample
@@ -357,6 +357,19 @@ StackFrames
 5 {{file_location_id=3 parent_frame_id=2}}
 
 """
+
+
+@pytest.mark.slow
+def test_the_startup_bench_times_two_starts_of_each_command(tmp_path):
+    startup.bench(startup.StartupBenchConfig(quick=True, peer=False, again=1, out=str(tmp_path / "found.json")))
+    update, programs = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert (update["command"], programs["command"]) == ("python -m train.finetune", "python -m sample.generate")
+    assert all(seconds > 0 for row in (update, programs) for seconds in (row["first"], row["again"]))
+
+
+def test_a_command_that_fails_is_no_start(tmp_path):
+    with pytest.raises(UserError, match="expected success, got status 3"):
+        startup.run_quietly(["-c", "raise SystemExit(3)"], tmp_path)
 
 
 def test_an_operation_belongs_to_our_innermost_function():
