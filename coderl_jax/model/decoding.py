@@ -51,10 +51,10 @@ class LayerWeights(NamedTuple):
     Attributes:
       norm: before self-attention.
       qkv: queries, keys and values in one, [d 3 h c].
-      out: of self-attention, [h c d].
+      out: of self-attention, [h*c d]; flat, or a GPU's compiler may turn it around at every step.
       cross_norm: before attention to the source.
       cross_q: [d h c].
-      cross_out: [h c d].
+      cross_out: [h*c d].
       mlp_norm: before the feed-forward.
       wi: [d f].
       gate: [d f] where the shape is gated.
@@ -105,16 +105,19 @@ def ready(model: T5, vocabulary: int, int8: bool = False) -> Decoder:
     def matrix(x: Array, *summed: int) -> Any:
         return quantized(x, summed) if int8 else x.astype(model.dtype)
 
+    def flat(x: Array) -> Array:
+        return x.reshape(-1, x.shape[-1])
+
     def layer(i: int) -> LayerWeights:
         stack = model.decoder_layers
         own, cross, mlp = stack.attention, stack.cross, stack.mlp
         return LayerWeights(
             norm=stack.attention_norm.scale[...][i],
             qkv=matrix(jnp.stack([own.q[...][i], own.k[...][i], own.v[...][i]], axis=1), 0),
-            out=matrix(own.o[...][i], 0, 1),
+            out=matrix(flat(own.o[...][i]), 0),
             cross_norm=stack.cross_norm.scale[...][i],
             cross_q=matrix(cross.q[...][i], 0),
-            cross_out=matrix(cross.o[...][i], 0, 1),
+            cross_out=matrix(flat(cross.o[...][i]), 0),
             mlp_norm=stack.mlp_norm.scale[...][i],
             wi=matrix(mlp.wi[...][i], 0),
             gate=None if mlp.gate is None else matrix(mlp.gate[...][i], 0),
@@ -254,11 +257,11 @@ def decode_step(
         keys[i] = _written(keys[i], qkv[:, :, 1], position)
         values[i] = _written(values[i], qkv[:, :, 2], position)
         mixed = attend(qkv[:, :, 0][:, :, :, None], keys[i], values[i], bias)[:, :, :, 0]
-        x = x + product("pnhc,hcd->pnd", mixed, layer.out)
+        x = x + product("pna,ad->pnd", mixed.reshape(*x.shape[:2], -1), layer.out)
         # A row's slots stand where positions stand in an attention over a text: they look at the same source.
         queries = product("pnd,dhc->pnhc", rms_normed(x, layer.cross_norm, shape.epsilon), layer.cross_q)
         mixed = attend(jnp.moveaxis(queries, 1, 2), cross.keys[i], cross.values[i], source_bias)
-        x = x + product("pnhc,hcd->pnd", jnp.moveaxis(mixed, 2, 1), layer.cross_out)
+        x = x + product("pna,ad->pnd", jnp.moveaxis(mixed, 2, 1).reshape(*x.shape[:2], -1), layer.cross_out)
         x = shard_batch(x + _feed_forward(rms_normed(x, layer.mlp_norm, shape.epsilon), layer))
     hidden = rms_normed(x, decoder.norm, shape.epsilon) * (shape.d_model**-0.5 if shape.tied else 1.0)
     table = decoder.embedding if decoder.output is None else decoder.output
