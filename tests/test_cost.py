@@ -14,6 +14,7 @@ from coderl_jax.learner.steps import TextBatch, supervised_loss
 from coderl_jax.model import cost
 from coderl_jax.model.mesh import abstract_params
 from coderl_jax.model.t5 import keeping
+from train import finetune, rl
 from train.estimate import announced
 
 SMALL = ModelShape(d_model=512, d_kv=64, d_ff=2048, encoder_layers=6, decoder_layers=6, heads=8, vocab_size=32100)
@@ -89,3 +90,27 @@ def test_an_estimate_is_of_the_mesh_that_was_asked_for(capsys):
         announced("v5e:16", Optimizer(batch_size=64), SMALL, [(600, 512, 1.0)], MeshShape(data=2, fsdp=2, tensor=2))
     with pytest.raises(UserError, match="--batch-size|divisor"):
         announced("v5e:128", Optimizer(batch_size=64), SMALL, [(600, 512, 1.0)], MeshShape())
+
+
+@pytest.mark.slow
+def test_an_estimate_counts_what_is_drawn_to_learn_from_and_to_validate(capsys, tmp_path):
+    flags = [
+        "--problems",
+        "tiny#validation",
+        "--init",
+        "bench/models/tiny-warmstart",
+        "--estimate",
+        "h100",
+        "--out",
+        str(tmp_path / "none"),
+    ]
+    flags += ["--validation", "tiny#validation", "--validation-limit", "10", "--validation-samples", "3"]
+
+    def programs(main, *more: str) -> int:
+        main([*flags, *more])
+        return int(re.search(r"programs +([\d,]+) sampled and judged", capsys.readouterr().out)[1].replace(",", ""))
+
+    assert programs(finetune.main, "--steps", "100", "--warmup-steps", "10", "--validate-every", "50") == 2 * 10 * 3
+    rounds = ["--rounds", "4", "--warmup-steps", "1", "--validate-every", "2", "--problems-per-round", "5", "--num-samples", "6"]
+    assert programs(rl.main, *rounds) == 4 * 5 * 7 + 3 * 10 * 3
+    assert not (tmp_path / "none").exists()

@@ -24,7 +24,7 @@ def announced(
     critic: bool = False,
     copies: int | float = 0,
     passes: int | float = 1,
-    sampled: cost.Cost | None = None,
+    drawn: Sequence[cost.Cost] = (),
 ) -> str | None:
     """Check that training suits the mesh and fits the memory here; where an estimate was asked for, print it and say None: the run stops.
 
@@ -37,7 +37,7 @@ def announced(
       critic: the model is one.
       copies: of the parameters that the run holds besides parameters, gradient and moments.
       passes: forward and backward passes of an update, in those over one batch.
-      sampled: what sampling and judging cost besides, in RL.
+      drawn: what sampling and judging cost besides, see `drawing_cost`.
 
     Returns:
       What the backward pass is to compute again, see `model.t5.REMATERIALISE`.
@@ -71,9 +71,9 @@ def announced(
     tokens = examples * sum(share * (s + t) for s, t, share in shares)
     peak = device.flops * (1 if narrow else device.wide)
     hours = flops / (peak * cost.UTILISATION) / 3600
-    extra = sampled or cost.Cost(0.0, 0.0, 0.0, cost.Memory(0.0, 0.0))
-    device_hours = hours + extra.device_hours
-    whole = cost.Cost(tokens, flops + extra.flops, device_hours, memory, extra.programs, extra.judge_seconds)
+    flops, hours = flops + sum(each.flops for each in drawn), hours + sum(each.device_hours for each in drawn)
+    programs, judging = sum(each.programs for each in drawn), sum((each.judge_seconds for each in drawn), 0.0)
+    whole = cost.Cost(tokens, flops, hours, memory, programs, judging)
     print("\n".join(lines(str(estimate), whole, device, mesh, optimizer.steps, cost.parameters(shape, critic), remat)))
     return None
 
@@ -87,10 +87,10 @@ def _mesh_of(mesh: MeshShape, count: int, estimate: str) -> MeshShape:
     return dataclasses.replace(mesh, fsdp=count) if sizes == 1 else mesh
 
 
-def fit_announced(config: Any, shape: ModelShape, batches: Any, critic: bool = False) -> str | None:
+def fit_announced(config: Any, shape: ModelShape, batches: Any, critic: bool = False, drawn: Sequence[cost.Cost] = ()) -> str | None:
     """`announced` of a stage that fits a model to a stream of batches; its `estimate`, `optimizer` and `mesh` are read."""
     settings = config.optimizer.over(batches.examples)
-    return announced(config.estimate, settings, shape, batches.shares, config.mesh, critic=critic)
+    return announced(config.estimate, settings, shape, batches.shares, config.mesh, critic=critic, drawn=drawn)
 
 
 def lines(name: str, whole: cost.Cost, device: cost.Device, mesh: MeshShape, steps: int, parameters: int, remat: str) -> Sequence[str]:
@@ -107,22 +107,48 @@ def lines(name: str, whole: cost.Cost, device: cost.Device, mesh: MeshShape, ste
         f"mesh          data {mesh.data} x fsdp {mesh.fsdp} x tensor {mesh.tensor}",
     ]
     if whole.programs:
-        found.append(f"programs      {whole.programs:,} sampled and judged, {whole.judge_seconds:,.0f} s of judging on one process")
+        judging = f" and judged, {whole.judge_seconds:,.0f} s of judging on one process" if whole.judge_seconds else ""
+        found.append(f"programs      {whole.programs:,} sampled{judging}")
     return found
 
 
-def sampling_cost(
-    name: str, shape: ModelShape, programs: int, samples: int, rows: int, s: int, t: int, judge_seconds: float, compute: str
-) -> cost.Cost:
-    """Cost of drawing `programs` of up to `t` tokens, `samples` a problem, `rows` at a time and device, and of judging each."""
-    device, _ = cost.device_named(name)
-    narrow = compute == "bfloat16"
-    steps = math.ceil(programs / rows) * t
-    flops = programs * sum(cost.forward_flops(shape, s, t))
-    moved, _ = cost.decoding_work(shape, rows / samples, rows, s, t / 2, 2 if narrow else 4)
+def drawing_cost(config: Any, model: Any, problems: Sequence[Any], programs: int, samples: int) -> cost.Cost:
+    """Cost of drawing `programs`, as long as they may be, `samples` a problem, and of judging them where there are tests.
+
+    Args:
+      config: of a stage that samples; its `estimate`, `lengths`, `sampling`, `judging` and `mesh` are read.
+      model: draws them.
+      problems: what they are drawn for. A few are judged, to see how long it takes.
+      programs: of all problems together.
+      samples: of one problem, which share a prompt.
+    """
+    from coderl_jax.rollout.sampler import requests_for
+    from coderl_jax.sandbox import Judge
+
+    device, _ = cost.device_named(config.estimate)
+    narrow = config.mesh.compute == "bfloat16"
+    requests, _ = requests_for([p.public() for p in problems], model.tokenizer, config.lengths, 1)
+    s, t, rows = max(len(request.prompt) for request in requests), config.lengths.max_new_tokens, config.sampling.rows_per_batch
+    flops = programs * sum(cost.forward_flops(model.shape, s, t))
+    moved, _ = cost.decoding_work(model.shape, rows / samples, rows, s, t / 2, 2 if narrow else 4)
     peak = device.flops * (1 if narrow else device.wide)
-    seconds = max(steps * moved / device.bandwidth, flops / peak) / cost.UTILISATION
-    return cost.Cost(0.0, flops, seconds / 3600, cost.Memory(0.0, 0.0), programs, programs * judge_seconds)
+    seconds = max(math.ceil(programs / rows) * t * moved / device.bandwidth, flops / peak) / cost.UTILISATION
+    tested = [p for p in problems if p.hidden_tests]
+    judging = 0.0
+    if tested:
+        with Judge(config.judging) as judge:
+            judging = programs * judging_seconds(judge, tested, config.judging.workers)
+    return cost.Cost(0.0, flops, seconds / 3600, cost.Memory(0.0, 0.0), programs, judging)
+
+
+def validation_cost(config: Any, model: Any, times: int) -> cost.Cost:
+    """`drawing_cost` of validating so many times."""
+    from coderl_jax.data.problems import load_problems
+
+    settings = config.validation
+    problems = load_problems(settings.validation, settings.validation_limit)
+    samples = settings.validation_samples
+    return drawing_cost(config, model, problems, times * len(problems) * samples, samples)
 
 
 def judging_seconds(judge: Any, problems: Sequence[Any], workers: int, most: int = 8) -> float:

@@ -3,6 +3,7 @@
 python -m train.finetune --problems tiny#train --validation tiny#validation --out runs/warm
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -24,7 +25,7 @@ def finetune(config: FinetuneConfig) -> None:
     from coderl_jax.files import open_output
     from coderl_jax.rollout.sampler import Sampler
     from coderl_jax.sandbox import Judge
-    from train.estimate import fit_announced
+    from train.estimate import fit_announced, validation_cost
     from train.examples import prepared_examples, solution_examples, validator
     from train.fitting import fit_texts
 
@@ -36,7 +37,11 @@ def finetune(config: FinetuneConfig) -> None:
         model = _start(config, problems, None)
         examples = solution_examples(problems, model.tokenizer, config.lengths)
     batches = BatchStream(examples, config.optimizer.batch_size, config.seed)
-    remat = fit_announced(config, model.shape, batches)
+    every = config.validation.every(len(examples), config.optimizer.batch_size)
+    drawn = []
+    if config.estimate and config.validation.validation:
+        drawn.append(validation_cost(config, model, math.ceil(config.optimizer.over(len(examples)).steps / every)))
+    remat = fit_announced(config, model.shape, batches, drawn=drawn)
     if remat is None:
         return
     inputs = {
@@ -59,7 +64,7 @@ def finetune(config: FinetuneConfig) -> None:
             model.keeping(remat),
             batches,
             evaluate=evaluate,
-            evaluate_every=config.validation.every(len(examples), config.optimizer.batch_size),
+            evaluate_every=every,
             choose=choose,
             patience=config.validation.patience,
         )

@@ -10,6 +10,7 @@ and lowers the step size.
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -106,24 +107,21 @@ def check_options(config: RLConfig, objective: Any) -> None:
 def _announced(config: RLConfig, problems: list, actor: Any) -> str | None:
     """See `train.estimate.announced`; programs are taken to be as long as they may be."""
     from coderl_jax.rollout.sampler import requests_for
-    from coderl_jax.sandbox import Judge
-    from train.estimate import announced, judging_seconds, sampling_cost
+    from train.estimate import announced, drawing_cost, validation_cost
     from train.loop import rl_optimizer
 
     requests, _ = requests_for([p.public() for p in problems], actor.tokenizer, config.lengths, 1)
-    longest, sampled = (max(len(request.prompt) for request in requests), config.lengths.max_new_tokens), None
-    if config.estimate:
-        with Judge(config.judging) as judge:
-            seconds = judging_seconds(judge, problems, config.judging.workers)
+    longest, drawn = (max(len(request.prompt) for request in requests), config.lengths.max_new_tokens), []
+    if config.estimate and not config.offline:
         samples = 1 + config.sampling.num_samples
-        programs = config.rounds * config.problems_per_round * samples
-        drawn = programs, samples, config.sampling.rows_per_batch
-        sampled = sampling_cost(config.estimate, actor.shape, *drawn, *longest, seconds, config.mesh.compute)
+        drawn.append(drawing_cost(config, actor, problems, config.rounds * config.problems_per_round * samples, samples))
+    if config.estimate and config.validation.validation:
+        drawn.append(validation_cost(config, actor, 1 + math.ceil(config.rounds / config.validation.validate_every)))
     # Besides the policy's own: the start's parameters, the gradient of the cross-entropy term, a critic's parameters and its forward pass.
     supervised, critic = bool(config.supervised and config.terms.ce_weight), bool(config.critic)
     copies, passes = 1 + supervised + critic, 1 + supervised + critic / 3
     settings = rl_optimizer(config), actor.shape, [(*longest, 1.0)], config.mesh
-    return announced(config.estimate, *settings, copies=copies, passes=passes, sampled=sampled)
+    return announced(config.estimate, *settings, copies=copies, passes=passes, drawn=drawn)
 
 
 def check_four_outcomes(name: str, critic: Any) -> None:
