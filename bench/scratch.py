@@ -78,7 +78,7 @@ SIZES = {
     ),
     "laptop": Size(
         shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=8000, documents=None,
-        spans=1500, following=3500, batch=16, warm=2400, helpers=400, rounds=40, samples=SAMPLES, problems=None,
+        spans=1500, following=1500, batch=16, warm=1600, helpers=300, rounds=24, samples=SAMPLES, problems=None,
     ),
     "gpu": Size(
         shape="--d-model 512 --d-kv 64 --d-ff 2048 --heads 8 --encoder-layers 6 --decoder-layers 6", vocabulary=16000, documents=None,
