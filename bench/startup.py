@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.peers import PeerBench, timed, torch_device
+from bench.sampling import SHAPES
 from coderl_jax import cli
 from coderl_jax.files import UserError
 
 AIM_SECONDS = 10.0
-SHAPE = {"d-model": 512, "d-kv": 64, "d-ff": 2048, "heads": 8, "encoder-layers": 6, "decoder-layers": 6}
-QUICK_SHAPE = {"d-model": 16, "d-kv": 4, "d-ff": 16, "heads": 2, "encoder-layers": 1, "decoder-layers": 1}
+SIZES = ("d_model", "d_kv", "d_ff", "heads", "encoder_layers", "decoder_layers")
 PROGRAMS, TOKENS, BATCH, PROMPT = 8, 32, 8, 128
 
 
@@ -46,19 +46,19 @@ def bench(config: StartupBenchConfig) -> None:
     """Print and keep a row a command."""
     if config.again < 1:
         raise UserError(f"--again: expected 1 or more, got {config.again}; the second start is what is asked for")
-    shape = QUICK_SHAPE if config.quick else SHAPE
-    rows = []
+    shape = {name: getattr(SHAPES["tiny" if config.quick else "small"], name) for name in SIZES}
+    rows, beside = [], config.peer and torch_device() == "cpu"
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         run = work / "run"
         finetune = ["train.finetune", "--problems", config.problems, "--limit", "64", "--tokenizer-size", "1000", "--out", str(run)]
-        finetune += [word for name, value in shape.items() for word in (f"--{name}", str(value))]
+        finetune += [word for name, value in shape.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         finetune += ["--steps", "1", "--warmup-steps", "0", "--batch-size", str(BATCH)]
         draw = ["sample.generate", "--problems", config.problems, "--limit", "1", "--actor", str(run), "--num-samples", str(PROGRAMS)]
         draw += ["--max-new-tokens", str(TOKENS), "--out", str(work / "drawn.jsonl")]
         for what, command, sign in (("first update", finetune, run / "metrics.jsonl"), ("8 programs", draw, None)):
             row = {"what": what, "command": f"python -m {command[0]}", **starts(command, sign, work, config.again)}
-            if config.peer and torch_device() == "cpu":
+            if beside:
                 arguments = ["-c", PEER.format(shape=shape, train=sign is not None)]
                 row["peer"] = statistics.median(
                     timed(lambda arguments=arguments: run_quietly(arguments, work)) for _ in range(config.again)
@@ -121,8 +121,8 @@ PEER = f"""
 import torch, transformers
 shape, train = {{shape}}, {{train}}
 config = transformers.T5Config(
-    vocab_size=1000, d_model=shape["d-model"], d_kv=shape["d-kv"], d_ff=shape["d-ff"], num_heads=shape["heads"],
-    num_layers=shape["encoder-layers"], num_decoder_layers=shape["decoder-layers"], decoder_start_token_id=0,
+    vocab_size=1000, d_model=shape["d_model"], d_kv=shape["d_kv"], d_ff=shape["d_ff"], num_heads=shape["heads"],
+    num_layers=shape["encoder_layers"], num_decoder_layers=shape["decoder_layers"], decoder_start_token_id=0,
 )
 model = transformers.T5ForConditionalGeneration(config)
 prompts = torch.randint(3, 1000, ({BATCH}, {PROMPT}))
