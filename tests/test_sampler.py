@@ -178,6 +178,14 @@ def test_a_long_prompt_that_joins_short_ones_changes_nothing():
     assert {k: p.tokens for k, p in alone.items()} == {k: p.tokens for k, p in company.items() if k[0] == "long"}
 
 
+def test_prompts_that_become_a_little_shorter_are_read_from_the_longer_cache():
+    longer = [Request(problem_id=str(n), prompt=(1, *range(60, 60 + n), 2), prefixes=((),) * 2) for n in (150, 100, 20)]
+    alone = {key: program.tokens for request in longer for key, program in drawn([request], rows=2).items()}
+    _, params = model()
+    together = sampler(rows=2).sample(params, longer, 0, window=1)
+    assert {(p.problem_id, p.index): p.tokens for _, programs in together for p in programs} == alone
+
+
 def test_prompts_go_from_short_to_long_and_back_window_by_window():
     lengths = [5, 3, 9, 4, 8, 6, 2]
     requests = [Request(problem_id=str(i), prompt=(7,) * n, prefixes=((),) if n != 9 else ()) for i, n in enumerate(lengths)]

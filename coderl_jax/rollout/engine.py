@@ -135,7 +135,8 @@ class Engine:
             self.table.problem[row] = zlib.crc32(name.encode())
         width = padded_length(max(1, *map(len, self._prompts)))
         self._cross = self._fitted(self._cross, (len(self._prompts),), width)
-        self._source_mask = spread(self._padded(self._prompts, width)[1])
+        kept = jax.tree.leaves(self._cross)[0].shape[2]  # not less than the width: the cache may have been left longer
+        self._source_mask = spread(self._padded(self._prompts, kept)[1])
         parts = rows_split(current_mesh())
         each = len(self._prompts) // parts  # rows of a device
         together = max(1, min(each, ENCODED // width))
