@@ -360,8 +360,8 @@ StackFrames
 
 
 @pytest.mark.slow
-def test_the_startup_bench_times_two_starts_of_each_command(tmp_path):
-    startup.bench(startup.StartupBenchConfig(quick=True, peer=False, again=1, out=str(tmp_path / "found.json")))
+def test_the_startup_bench_times_two_starts_of_each_command(twenty, tmp_path):
+    startup.bench(startup.StartupBenchConfig(problems=twenty, quick=True, peer=False, again=1, out=str(tmp_path / "found.json")))
     update, programs = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert (update["command"], programs["command"]) == ("python -m train.finetune", "python -m sample.generate")
     assert all(seconds > 0 for row in (update, programs) for seconds in (row["first"], row["again"]))

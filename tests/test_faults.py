@@ -50,12 +50,12 @@ def test_a_damaged_checkpoint_is_found_out(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_run_ends_as_an_untouched_one(tmp_path, monkeypatch):
-    problems, lengths = "--problems tiny#validation --limit 8", "--max-prompt-tokens 32 --max-new-tokens 16"
+def test_a_killed_run_ends_as_an_untouched_one(twenty, tmp_path, monkeypatch):
+    problems, lengths = f"--problems {twenty} --limit 8", "--max-prompt-tokens 32 --max-new-tokens 16"
     shape = "--d-model 32 --d-kv 8 --d-ff 64 --heads 2 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300"
     finetune.main(f"{problems} {shape} {lengths} --steps 2 --batch-size 8 --out {tmp_path}/actor".split())
-    small = f"train.rl {problems} {lengths} --init {tmp_path}/actor --supervised tiny#validation --baseline leave-one-out --rounds 3"
+    small = f"train.rl {problems} {lengths} --init {tmp_path}/actor --supervised {twenty} --baseline leave-one-out --rounds 3"
     rounds = "--problems-per-round 4 --num-samples 4 --updates-per-round 2 --batch-size 8 --warmup-steps 0 --save-every 1 --replay 1"
-    monkeypatch.setattr(faults, "RUN", f"{small} {rounds} --validation tiny#validation --validation-limit 4 --validate-every 2")
+    monkeypatch.setattr(faults, "RUN", f"{small} {rounds} --validation {twenty} --validation-limit 4 --validate-every 2")
     faults.main(["--kills", "2", "--seed", "3", "--out", str(tmp_path / "faults.txt")])
     assert "2 kills, 1 runs came to their end: the same metrics and the same model" in (tmp_path / "faults.txt").read_text()

@@ -16,7 +16,7 @@ from commands import SHAPE, here
 from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
-FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 20 --learning-rate 1e-2 --warmup-steps 4".split()
+FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 10 --learning-rate 1e-2 --warmup-steps 4".split()
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
 

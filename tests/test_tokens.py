@@ -1,5 +1,7 @@
 """What losses read of logits made a few positions at a time, against the logits of all positions at once."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,7 @@ def text(shape: ModelShape) -> TextBatch:
     return TextBatch(source, jnp.ones((B, S), bool), target, jnp.asarray(np.arange(T) < lengths))
 
 
+@functools.cache
 def made(shape: ModelShape):
     (graphdef, params), (_, other) = (init_params(shape, jax.random.key(seed), make_mesh(), kind="actor") for seed in (0, 1))
     return graphdef, params, other
