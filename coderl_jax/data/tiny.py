@@ -210,7 +210,6 @@ def _singles() -> Iterator[tuple[Task, int]]:
 def _pairs() -> Iterator[tuple[Task, int]]:
     """Tasks of two steps, up to `_TASKS_PER_PAIR` of a pair of operations, each with a number for what it computes."""
     steps = {operation.name: _steps(operation) for operation in OPERATIONS}
-    middles: dict[tuple[Step, Values | None], list[Any]] = {}
     for before, after in itertools.product(OPERATIONS, OPERATIONS):
         if before.gives != after.takes:
             continue
@@ -219,11 +218,8 @@ def _pairs() -> Iterator[tuple[Task, int]]:
             chains = random.Random(f"tiny pair {before.name} {after.name}").sample(chains, _TASKS_PER_PAIR)
         for first, second in chains:
             task = Task((first, second))
-            inputs, given = _inputs(task.takes, task.given)
-            key = first, task.given
-            if key not in middles:
-                middles[key] = first.apply(inputs, given)
-            yield task, _computation(task, second.apply(middles[key], given))
+            _, given = _inputs(task.takes, task.given)
+            yield task, _computation(task, second.apply(_after(first, task.given), given))
 
 
 def _triples() -> Iterator[tuple[Task, int]]:
@@ -241,10 +237,11 @@ def _triples() -> Iterator[tuple[Task, int]]:
             chain = [rng.choice(steps[operation.name]) for operation in (before, middle, after)]
             if sum(step.given for step in chain) <= 1:
                 task = Task(tuple(chain))
-                inputs, given = _inputs(task.takes, task.given)
-                for step in chain:
-                    inputs = step.apply(inputs, given)
-                yield task, _computation(task, inputs)
+                _, given = _inputs(task.takes, task.given)
+                outputs = _after(chain[0], task.given)
+                for step in chain[1:]:
+                    outputs = step.apply(outputs, given)
+                yield task, _computation(task, outputs)
 
 
 @functools.cache
@@ -253,6 +250,12 @@ def _inputs(kind: Kind, given: Values | None) -> tuple[list[Any], list[Any]]:
     inputs = battery(kind)
     values = given or (None,)
     return inputs, [values[i % len(values)] for i in range(len(inputs))]
+
+
+@functools.cache
+def _after(first: Step, given: Values | None) -> list[Any]:
+    """What a first step makes of the battery of inputs."""
+    return first.apply(*_inputs(first.operation.takes, given))
 
 
 def _computation(task: Task, outputs: list[Any]) -> int:
