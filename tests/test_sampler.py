@@ -57,10 +57,10 @@ def request(name, count=4, first_index=0, prefixes=None):
     return Request(problem_id=name, prompt=PROMPTS[name], prefixes=prefixes or ((),) * count, first_index=first_index)
 
 
-def drawn(requests, seed=0, temperatures=None, **settings):
+def drawn(requests, seed=0, temperatures=None, window=None, **settings):
     """Problem id and index -> program."""
     _, params = model()
-    batches = sampler(**settings).sample(params, requests, seed, temperatures)
+    batches = sampler(**settings).sample(params, requests, seed, temperatures, window)
     return {(program.problem_id, program.index): program for _, programs in batches for program in programs}
 
 
@@ -180,10 +180,9 @@ def test_a_long_prompt_that_joins_short_ones_changes_nothing():
 
 def test_prompts_that_become_a_little_shorter_are_read_from_the_longer_cache():
     longer = [Request(problem_id=str(n), prompt=(1, *range(60, 60 + n), 2), prefixes=((),) * 2) for n in (150, 100)]
-    alone = {key: program.tokens for request in longer for key, program in drawn([request], rows=2).items()}
-    _, params = model()
-    together = sampler(rows=2).sample(params, longer, 0, window=1)
-    assert {(p.problem_id, p.index): p.tokens for _, programs in together for p in programs} == alone
+    alone = drawn(longer[:1], rows=2) | drawn(longer[1:], rows=2)
+    together = drawn(longer, window=1, rows=2)
+    assert {k: p.tokens for k, p in together.items()} == {k: p.tokens for k, p in alone.items()}
 
 
 def test_prompts_go_from_short_to_long_and_back_window_by_window():

@@ -157,7 +157,7 @@ def _pools() -> dict[tuple[str, str], list[tuple[Task, int]]]:
     """
     tasks, shorter = [], set()
     for chains in (_singles(), _pairs(), _triples()):
-        new = [(task, _group(task), computation) for task, computation in chains if computation not in shorter]
+        new = [(task, _group(task), computation) for task in chains if (computation := _computation(task)) not in shorter]
         shorter |= {computation for _, _, computation in new}
         tasks += new
     pools: dict[tuple[str, str], list[tuple[Task, int]]] = {}
@@ -200,15 +200,14 @@ def _steps(operation: Operation) -> list[Step]:
     return [*settled, Step(operation, given=True)]
 
 
-def _singles() -> Iterator[tuple[Task, int]]:
-    """Tasks of one step, each with a number for what it computes."""
+def _singles() -> Iterator[Task]:
+    """Tasks of one step."""
     for step in itertools.chain.from_iterable(map(_steps, OPERATIONS)):
-        task = Task((step,))
-        yield task, _computation(task, step.apply(*_inputs(task.takes, task.given)))
+        yield Task((step,))
 
 
-def _pairs() -> Iterator[tuple[Task, int]]:
-    """Tasks of two steps, up to `_TASKS_PER_PAIR` of a pair of operations, each with a number for what it computes."""
+def _pairs() -> Iterator[Task]:
+    """Tasks of two steps, up to `_TASKS_PER_PAIR` of a pair of operations."""
     steps = {operation.name: _steps(operation) for operation in OPERATIONS}
     for before, after in itertools.product(OPERATIONS, OPERATIONS):
         if before.gives != after.takes:
@@ -216,14 +215,11 @@ def _pairs() -> Iterator[tuple[Task, int]]:
         chains = [(first, second) for first in steps[before.name] for second in steps[after.name] if not (first.given and second.given)]
         if len(chains) > _TASKS_PER_PAIR:
             chains = random.Random(f"tiny pair {before.name} {after.name}").sample(chains, _TASKS_PER_PAIR)
-        for first, second in chains:
-            task = Task((first, second))
-            _, given = _inputs(task.takes, task.given)
-            yield task, _computation(task, second.apply(_after(first, task.given), given))
+        yield from map(Task, chains)
 
 
-def _triples() -> Iterator[tuple[Task, int]]:
-    """Tasks of three steps: `_TASKS_PER_TRIPLE` for each pair of operations, each with a number for what it computes."""
+def _triples() -> Iterator[Task]:
+    """Tasks of three steps: `_TASKS_PER_TRIPLE` for each pair of operations."""
     steps = {operation.name: _steps(operation) for operation in OPERATIONS}
     takers: dict[Kind, list[Operation]] = {}
     for operation in OPERATIONS:
@@ -236,12 +232,7 @@ def _triples() -> Iterator[tuple[Task, int]]:
         for after in rng.sample(last, min(_TASKS_PER_TRIPLE, len(last))):
             chain = [rng.choice(steps[operation.name]) for operation in (before, middle, after)]
             if sum(step.given for step in chain) <= 1:
-                task = Task(tuple(chain))
-                _, given = _inputs(task.takes, task.given)
-                outputs = _after(chain[0], task.given)
-                for step in chain[1:]:
-                    outputs = step.apply(outputs, given)
-                yield task, _computation(task, outputs)
+                yield Task(tuple(chain))
 
 
 @functools.cache
@@ -258,8 +249,12 @@ def _after(first: Step, given: Values | None) -> list[Any]:
     return first.apply(*_inputs(first.operation.takes, given))
 
 
-def _computation(task: Task, outputs: list[Any]) -> int:
+def _computation(task: Task) -> int:
     """A number that tasks share when they compute the same (from the same kinds of input)."""
+    _, given = _inputs(task.takes, task.given)
+    outputs = _after(task.steps[0], task.given)
+    for step in task.steps[1:]:
+        outputs = step.apply(outputs, given)
     return zlib.crc32(f"{task.takes} {task.given} {outputs}".encode())
 
 

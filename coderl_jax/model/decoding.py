@@ -158,6 +158,11 @@ class Cache(NamedTuple):
     keys: tuple[Vectors, ...]
     values: tuple[Vectors, ...]
 
+    @property
+    def length(self) -> int:
+        """Tokens that there is room for."""
+        return jax.tree.leaves(self.keys)[0].shape[-2]
+
 
 def empty_cache(shape: ModelShape, rows: tuple[int, ...], length: int, dtype: DTypeLike, int8: bool = False) -> Cache:
     """A cache of zeros: `rows` is (p, n) for programs of at most `length` tokens, (p,) for sources."""
@@ -242,7 +247,7 @@ def decode_step(
       cross: from `source_cache`.
       source_mask: False at padding.
     """
-    length = jax.tree.leaves(cache.keys[0])[0].shape[3]
+    length = cache.length
     line = distance_bias(shape, decoder.bias, length)
 
     def window(at: Int[Array, ""]) -> Float[Array, "h length"]:

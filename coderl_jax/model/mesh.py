@@ -257,6 +257,7 @@ def init_params(shape: ModelShape, key: Key[Array, ""], mesh: Mesh, *, kind: Kin
     """
     graphdef, abstract = abstract_params(shape, kind, dtype)
     # It runs once: on a CPU, a level below the usual one compiles it in 3 s, not 6 (CodeT5-small's shape), to the same values as fast.
+    # A level in XLA_FLAGS wins.
     level, chosen = "xla_backend_optimization_level", os.environ.get("XLA_FLAGS", "")
     once = {level: 2} if mesh.devices.flat[0].platform == "cpu" and level not in chosen else None
     init = jax.jit(

@@ -135,8 +135,7 @@ class Engine:
             self.table.problem[row] = zlib.crc32(name.encode())
         width = padded_length(max(1, *map(len, self._prompts)))
         self._cross = self._fitted(self._cross, (len(self._prompts),), width)
-        kept = jax.tree.leaves(self._cross)[0].shape[2]  # not less than the width: the cache may have been left longer
-        self._source_mask = spread(self._padded(self._prompts, kept)[1])
+        self._source_mask = spread(self._padded(self._prompts, self._cross.length)[1])  # the cache may have been left longer
         parts = rows_split(current_mesh())
         each = len(self._prompts) // parts  # rows of a device
         together = max(1, min(each, ENCODED // width))
@@ -179,11 +178,9 @@ class Engine:
         """A cache of at least this length, empty where there is none. A much longer one is cut; a little longer, it is left."""
         if cache is None:
             return self._compiled.empty(rows, length, self._decoder.embedding.dtype)
-        heads_axis = len(rows)
-        now = jax.tree.leaves(cache)[0].shape[heads_axis + 1]
-        if now // 2 < length <= now:
+        if cache.length // 2 < length <= cache.length:
             return cache
         leaves, structure = jax.tree.flatten(cache)
         for i in range(len(leaves)):  # one by one, each old one let go: two whole caches may not fit
-            leaves[i] = _resized(leaves[i], heads_axis, length)
+            leaves[i] = _resized(leaves[i], len(rows), length)
         return jax.tree.unflatten(structure, leaves)
