@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from coderl_jax.config import ModelShape
 from coderl_jax.model import layers, t5
 from coderl_jax.model.critic import Critic, critic_from_actor, critic_logits
-from coderl_jax.model.decoding import Quantized, attend, decode_step, empty_cache, quantized, ready, source_cache
+from coderl_jax.model.decoding import attend, decode_step, empty_cache, ready, source_cache
 from coderl_jax.model.mesh import abstract_params
+from coderl_jax.model.quantized import Quantized, quantized
 from coderl_jax.model.t5 import T5, sequence_logits, shift_right
 
 # Longer sequences than `relative_max_distance`, so that far buckets are used too.

@@ -7,35 +7,19 @@ values are kept once. A cache is as long as its longest program needs (`resized`
 `T5.decode` does the same for all positions at once; tests hold the two equal.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Int8
+from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
+from coderl_jax.model import decode_kernels
 from coderl_jax.model.layers import NEGATIVE, relative_bucket, rms_normed, shard_batch, shard_heads
+from coderl_jax.model.quantized import Quantized, Vectors, quantized
 from coderl_jax.model.t5 import T5
-
-
-class Quantized(NamedTuple):
-    """Numbers as bytes: `values * scale` is within half of `scale` of what they stand for, and `scale` is 1/127 of the largest.
-
-    Attributes:
-      values: in [-127, 127].
-      scale: one for each output of a matrix product (weights), or for each key or value vector (caches).
-    """
-
-    values: Int8[Array, "*a"]
-    scale: Float[Array, "*b"]
-
-
-def quantized(x: Float[Array, "*a"], axes: tuple[int, ...]) -> Quantized:
-    """x as bytes, with one scale for all entries along `axes`."""
-    wide = x.astype(jnp.float32)
-    scale = jnp.maximum(jnp.max(jnp.abs(wide), axis=axes, keepdims=True), 1e-30) / 127
-    return Quantized(jnp.round(wide / scale).astype(jnp.int8), jnp.squeeze(scale, axes))
 
 
 def product(equation: str, x: Float[Array, "*x"], weight: Any, out: DTypeLike | None = None) -> Float[Array, "*y"]:
@@ -142,10 +126,6 @@ def ready(model: T5, vocabulary: int, int8: bool = False) -> Decoder:
     )
 
 
-Vectors = Any
-"""Keys or values of one layer: a float array [... h length c], or `Quantized` with a scale for each vector, [... h length]."""
-
-
 class Cache(NamedTuple):
     """Keys and values, one array a layer: a loop then updates each in place. A stacked cache under `jax.lax.scan` is copied
     at every step (2.5 times as slow, 2 layers on a CPU).
@@ -247,31 +227,63 @@ def decode_step(
       cross: from `source_cache`.
       source_mask: False at padding.
     """
-    length = cache.length
-    line = distance_bias(shape, decoder.bias, length)
+    line = distance_bias(shape, decoder.bias, cache.length)
+    attentions = kernel_attentions if decode_kernels.suit(decoder.embedding.dtype, shape.d_kv) else plain_attentions
+    own, of_source = attentions(line, position, source_mask)
+    x = decoder.embedding[tokens]
+    keys, values = list(cache.keys), list(cache.values)
+    for i, layer in enumerate(decoder.layers):
+        qkv = product("pnd,dkhc->pnkhc", rms_normed(x, layer.norm, shape.epsilon), layer.qkv)
+        mixed, keys[i], values[i] = own(qkv, keys[i], values[i])
+        x = x + product("pna,ad->pnd", mixed.reshape(*x.shape[:2], -1), layer.out)
+        queries = product("pnd,dhc->pnhc", rms_normed(x, layer.cross_norm, shape.epsilon), layer.cross_q)
+        mixed = of_source(queries, cross.keys[i], cross.values[i])
+        x = x + product("pna,ad->pnd", mixed.reshape(*x.shape[:2], -1), layer.cross_out)
+        x = shard_batch(x + _feed_forward(rms_normed(x, layer.mlp_norm, shape.epsilon), layer))
+    hidden = rms_normed(x, decoder.norm, shape.epsilon) * (shape.d_model**-0.5 if shape.tied else 1.0)
+    table = decoder.embedding if decoder.output is None else decoder.output
+    logits = product("pnd,vd->pnv", hidden, table, jnp.float32) + decoder.penalty
+    return logits, Cache(tuple(keys), tuple(values))
+
+
+OwnAttention = Callable[[Array, Vectors, Vectors], tuple[Array, Vectors, Vectors]]
+"""(query, key and value of every slot [p n 3 h c], its layer's kept keys, values) -> (what it sees [p n h c], both with the new ones)."""
+SourceAttention = Callable[[Array, Vectors, Vectors], Array]
+"""(queries [p n h c], keys, values of the sources) -> what every slot sees of its source [p n h c]."""
+
+
+def plain_attentions(
+    line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
+) -> tuple[OwnAttention, SourceAttention]:
+    """Both attentions of a step, anywhere. Arguments are those of `decode_step`, and `line` is from `distance_bias`."""
+    length = (line.shape[1] + 1) // 2
 
     def window(at: Int[Array, ""]) -> Float[Array, "h length"]:
         return jax.lax.dynamic_slice_in_dim(line, length - 1 - at, length, axis=1)
 
     bias = jax.vmap(jax.vmap(window))(position)[:, :, :, None]  # [p n h 1 length]
     source_bias = jnp.where(source_mask, 0.0, NEGATIVE)[:, None, None]  # [p 1 1 s]
-    x = decoder.embedding[tokens]
-    keys, values = list(cache.keys), list(cache.values)
-    for i, layer in enumerate(decoder.layers):
-        qkv = product("pnd,dkhc->pnkhc", rms_normed(x, layer.norm, shape.epsilon), layer.qkv)
-        keys[i] = _written(keys[i], qkv[:, :, 1], position)
-        values[i] = _written(values[i], qkv[:, :, 2], position)
-        mixed = attend(qkv[:, :, 0][:, :, :, None], keys[i], values[i], bias)[:, :, :, 0]
-        x = x + product("pna,ad->pnd", mixed.reshape(*x.shape[:2], -1), layer.out)
+
+    def own(qkv: Array, keys: Vectors, values: Vectors) -> tuple[Array, Vectors, Vectors]:
+        keys, values = _written(keys, qkv[:, :, 1], position), _written(values, qkv[:, :, 2], position)
+        return attend(qkv[:, :, 0][:, :, :, None], keys, values, bias)[:, :, :, 0], keys, values
+
+    def of_source(queries: Array, keys: Vectors, values: Vectors) -> Array:
         # A row's slots stand where positions stand in an attention over a text: they look at the same source.
-        queries = product("pnd,dhc->pnhc", rms_normed(x, layer.cross_norm, shape.epsilon), layer.cross_q)
-        mixed = attend(jnp.moveaxis(queries, 1, 2), cross.keys[i], cross.values[i], source_bias)
-        x = x + product("pna,ad->pnd", jnp.moveaxis(mixed, 2, 1).reshape(*x.shape[:2], -1), layer.cross_out)
-        x = shard_batch(x + _feed_forward(rms_normed(x, layer.mlp_norm, shape.epsilon), layer))
-    hidden = rms_normed(x, decoder.norm, shape.epsilon) * (shape.d_model**-0.5 if shape.tied else 1.0)
-    table = decoder.embedding if decoder.output is None else decoder.output
-    logits = product("pnd,vd->pnv", hidden, table, jnp.float32) + decoder.penalty
-    return logits, Cache(tuple(keys), tuple(values))
+        return jnp.moveaxis(attend(jnp.moveaxis(queries, 1, 2), keys, values, source_bias), 2, 1)
+
+    return own, of_source
+
+
+def kernel_attentions(
+    line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
+) -> tuple[OwnAttention, SourceAttention]:
+    """`plain_attentions` on a CUDA GPU."""
+    lengths = jnp.sum(source_mask, axis=1, dtype=jnp.int32)
+    return (
+        lambda qkv, keys, values: decode_kernels.own_attention(qkv, keys, values, line, position),
+        lambda queries, keys, values: decode_kernels.source_attention(queries, keys, values, lengths),
+    )
 
 
 def _written(kept: Vectors, new: Float[Array, "p n h c"], position: Int[Array, "p n"]) -> Vectors:

@@ -1,0 +1,189 @@
+"""Attention of one decoding step as CUDA kernels, written in Pallas. The plain way is in `model.decoding`; tests hold the two equal.
+
+The plain way reads a cache as far as the longest program goes, writes scores and weights to memory and reads them again, and
+stores new keys and values by a scatter. Here a program of the grid reads just what its slot has written, once, keeps scores in
+registers, and stores the new vectors itself: the softmax is summed up block by block (Milakov and Gimelshein 2018).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+from jaxtyping import Array, Bool, Float, Int
+
+from coderl_jax.model.layers import BATCH_AXES, NEGATIVE
+from coderl_jax.model.quantized import Vectors, quantized
+
+OWN_BLOCK = 64
+"""Positions of a program that are read together."""
+SOURCE_BLOCK = 64
+"""Positions of a source that are read together."""
+QUERIES = 64
+"""Slots of a row that read their source together, at most; 16 is the least that the matrix units take."""
+
+
+def suit(dtype: Any, width: int) -> bool:
+    """Whether the kernels are to be used: on CUDA GPUs from Ampere on, in bfloat16, heads of a width that is a power of two."""
+    device = jax.devices()[0]
+    return (
+        dtype == jnp.bfloat16
+        and 16 <= width <= 256
+        and width & (width - 1) == 0
+        and "cuda" in device.client.platform_version
+        and float(device.compute_capability) >= 8
+    )
+
+
+def own_attention(
+    qkv: Float[Array, "p n 3 h c"],
+    keys: Vectors,
+    values: Vectors,
+    line: Float[Array, "h k"],
+    position: Int[Array, "p n"],
+) -> tuple[Float[Array, "p n h c"], Vectors, Vectors]:
+    """What every slot sees of its own program, the token at `position` included, and the cache with that token's vectors.
+
+    Args:
+      qkv: query, key and value of that token.
+      keys: of the tokens before it, [p n h length c]; updated in place.
+      values: the same.
+      line: from `distance_bias`.
+      position: of the token.
+    """
+
+    def call(qkv: Array, keys: Vectors, values: Vectors, line: Array, position: Array) -> Any:
+        p, n, _, h, c = qkv.shape
+        kept = [leaf.reshape(p * n, *leaf.shape[2:]) for leaf in jax.tree.leaves((keys, values))]
+        mixed, *after = pl.pallas_call(
+            _own,
+            grid=(p * n, h),
+            out_shape=[jax.ShapeDtypeStruct((p * n, h, c), qkv.dtype), *kept],
+            input_output_aliases={3 + i: 1 + i for i in range(len(kept))},
+            compiler_params=triton.CompilerParams(num_warps=2, num_stages=2),
+            interpret=_interpreted(),
+            name="own_attention",
+        )(position.reshape(-1), line, qkv.reshape(p * n, 3, h, c), *kept)
+        leaves, structure = jax.tree.flatten((keys, values))
+        same = [new.reshape(old.shape) for new, old in zip(after, leaves, strict=True)]
+        return mixed.reshape(p, n, h, c), *jax.tree.unflatten(structure, same)
+
+    heads = _heads(qkv.shape[3])
+    cache, slots = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES)
+    into = jax.P(BATCH_AXES, None, None, heads), cache, cache, jax.P(heads), slots
+    return _on_mesh(call, into, (cache, cache, cache))(qkv, keys, values, line, position)
+
+
+def source_attention(
+    queries: Float[Array, "p n h c"], keys: Vectors, values: Vectors, lengths: Int[Array, " p"]
+) -> Float[Array, "p n h c"]:
+    """What every slot sees of its row's source.
+
+    Args:
+      queries: of the slots.
+      keys: of the sources, [p h s c].
+      values: the same.
+      lengths: tokens of each source, 1 at least.
+    """
+
+    def call(queries: Array, keys: Vectors, values: Vectors, lengths: Array) -> Array:
+        p, n, h, _ = queries.shape
+        together = min(QUERIES, max(16, pl.next_power_of_2(n)))
+        return pl.pallas_call(
+            lambda *refs: _source(together, *refs),
+            grid=(p, h, pl.cdiv(n, together)),
+            out_shape=jax.ShapeDtypeStruct(queries.shape, queries.dtype),
+            compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
+            interpret=_interpreted(),
+            name="source_attention",
+        )(lengths, queries, *jax.tree.leaves((keys, values)))
+
+    heads = _heads(queries.shape[2])
+    slots, cache = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES, heads)
+    return _on_mesh(call, (slots, cache, cache, jax.P(BATCH_AXES)), slots)(queries, keys, values, lengths)
+
+
+def _interpreted() -> bool:
+    """Without a GPU, for tests: slowly."""
+    return jax.devices()[0].platform == "cpu"
+
+
+def _heads(heads: int) -> str | None:
+    mesh = jax.sharding.get_abstract_mesh()
+    return "tensor" if not mesh.empty and heads % mesh.shape["tensor"] == 0 else None
+
+
+def _on_mesh(call: Any, into: Any, out: Any) -> Any:
+    """`call` on each device of the mesh in use, if any, with what is its own: a compiler cannot divide a kernel."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return call if mesh.empty else jax.shard_map(call, mesh=mesh, in_specs=into, out_specs=out, check_vma=False)
+
+
+def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:
+    """One head of one slot."""
+    half = len(refs) // 2  # what comes in, mixed, what goes out: the same memory as what came in
+    mixed, kept = refs[half], refs[half + 1 :]
+    keys, values = kept[: len(kept) // 2], kept[len(kept) // 2 :]
+    slot, head = pl.program_id(0), pl.program_id(1)
+    length, at = kept[0].shape[2], position[slot]
+    query = qkv[slot, 0, head, :].astype(jnp.float32)
+    new = []
+    for refs_of, place in ((keys, 1), (values, 2)):
+        vector = qkv[slot, place, head, :]
+        if len(refs_of) == 2:
+            as_bytes = quantized(vector, (-1,))
+            refs_of[0][slot, head, at, :], refs_of[1][slot, head, at] = as_bytes
+            new.append(as_bytes.values.astype(jnp.float32) * as_bytes.scale)
+        else:
+            refs_of[0][slot, head, at, :] = vector
+            new.append(vector.astype(jnp.float32))
+    best = jnp.sum(query * new[0]) + line[head, length - 1]
+
+    def block(number: Array, state: Any) -> Any:
+        best, total, summed = state
+        start = number * OWN_BLOCK
+        there = start + jnp.arange(OWN_BLOCK) < at
+        key, value = (_read(refs_of, (slot, head), start, there, jnp.float32) for refs_of in (keys, values))
+        scores = jnp.sum(key[0] * query[None], axis=1) * key[1]
+        scores += triton.load(line.at[head, pl.ds(length - 1 - at + start, OWN_BLOCK)], mask=there, other=0.0)
+        scores = jnp.where(there, scores, NEGATIVE)
+        most = jnp.maximum(best, jnp.max(scores))
+        weights, shrunk = jnp.exp(scores - most), jnp.exp(best - most)
+        return most, total * shrunk + jnp.sum(weights), summed * shrunk + jnp.sum((weights * value[1])[:, None] * value[0], axis=0)
+
+    _, total, summed = jax.lax.fori_loop(0, pl.cdiv(at, OWN_BLOCK), block, (best, jnp.float32(1), new[1]))
+    mixed[slot, head, :] = (summed / total).astype(mixed.dtype)
+
+
+def _source(together: int, lengths: Any, queries: Any, *refs: Any) -> None:
+    """One head of `together` slots of a row."""
+    *kept, mixed = refs
+    keys, values = kept[: len(kept) // 2], kept[len(kept) // 2 :]
+    row, head = pl.program_id(0), pl.program_id(1)
+    first = pl.program_id(2) * together
+    exists, length, width = (first + jnp.arange(together) < queries.shape[1])[:, None], lengths[row], queries.shape[3]
+    slots = pl.ds(first, together)
+    query = triton.load(queries.at[row, slots, head, :], mask=exists, other=0.0)
+
+    def block(number: Array, state: Any) -> Any:
+        best, total, summed = state
+        start = number * SOURCE_BLOCK
+        there = start + jnp.arange(SOURCE_BLOCK) < length
+        key, value = (_read(refs_of, (row, head), start, there, query.dtype) for refs_of in (keys, values))
+        scores = jnp.where(there[None], triton.dot(query, key[0].T) * key[1], NEGATIVE)
+        most = jnp.maximum(best, jnp.max(scores, axis=1))
+        weights, shrunk = jnp.exp(scores - most[:, None]), jnp.exp(best - most)
+        seen = triton.dot((weights * value[1]).astype(query.dtype), value[0])
+        return most, total * shrunk + jnp.sum(weights, axis=1), summed * shrunk[:, None] + seen
+
+    start = jnp.full(together, NEGATIVE, jnp.float32), jnp.zeros(together, jnp.float32), jnp.zeros((together, width), jnp.float32)
+    _, total, summed = jax.lax.fori_loop(0, pl.cdiv(length, SOURCE_BLOCK), block, start)
+    triton.store(mixed.at[row, slots, head, :], (summed / total[:, None]).astype(mixed.dtype), mask=exists)
+
+
+def _read(refs: Any, place: tuple[Any, Any], start: Any, there: Bool[Array, " k"], dtype: Any) -> tuple[Array, Any]:
+    """Kept vectors from `start` on [k c], zeros where none is, and what each is to be scaled by."""
+    some = pl.ds(start, there.shape[0])
+    vectors = triton.load(refs[0].at[*place, some, :], mask=there[:, None], other=0).astype(dtype)
+    return vectors, triton.load(refs[1].at[*place, some], mask=there, other=0.0) if len(refs) == 2 else 1.0
