@@ -43,6 +43,4 @@ def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound):
     np.testing.assert_allclose(seen.astype(np.float32), right.astype(np.float32), rtol=bound, atol=bound)
     for ours, theirs in zip(jax.tree.leaves(caches), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_allclose(
-        source_kernel(*source).astype(np.float32), source_plain(*source).astype(np.float32), rtol=bound, atol=bound
-    )
+    np.testing.assert_allclose(source_kernel(*source).astype(np.float32), source_plain(*source).astype(np.float32), rtol=bound, atol=bound)

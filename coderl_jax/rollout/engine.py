@@ -16,13 +16,15 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 from coderl_jax.config import ModelShape, Sampling
+from coderl_jax.model import decode_kernels
 from coderl_jax.model.decoding import Cache, Decoder, decode_step, empty_cache, placed, ready, resized, source_cache
 from coderl_jax.model.mesh import current_mesh, rows_split, spread
 from coderl_jax.rollout.decode import Slots, Stretch, Work, decode, row_keys
 from coderl_jax.rollout.slots import Table
 
 STRETCH = 32  # steps after which the host has a look, at the latest
-CACHE_STEP = 64  # a cache's lengths are multiples of it
+CACHE_STEP = 64  # a cache's lengths are multiples of it; where a step reads but what is written, of
+KERNEL_CACHE_STEP = 256  # this: fewer programs to compile
 ENCODED = 1024  # tokens of prompts that a device encodes together, about
 SHARE = 16  # the host has a look when one slot in so many could start another program
 
@@ -39,7 +41,7 @@ class Compiled:
     def __init__(self, graphdef: Any, shape: ModelShape, vocabulary: int, end_id: int, sampling: Sampling):
         """Nothing is compiled before it is called."""
         self._int8 = sampling.sampling_cache == "int8"
-        self._shape = shape
+        self.shape = shape
         self.ready = jax.jit(lambda params: ready(nnx.merge(graphdef, params), vocabulary, sampling.sampling_weights == "int8"))
         self.load = jax.jit(functools.partial(load_prompts, graphdef, int8=self._int8), donate_argnums=1)
         drawing = {"top_k": sampling.top_k, "top_p": sampling.top_p, "end_id": end_id}
@@ -47,7 +49,7 @@ class Compiled:
 
     def empty(self, rows: tuple[int, ...], length: int, dtype: Any) -> Cache:
         """See `empty_cache`."""
-        return empty(self._shape, rows, length, dtype, self._int8)
+        return empty(self.shape, rows, length, dtype, self._int8)
 
 
 def load_prompts(
@@ -119,6 +121,8 @@ class Engine:
         self.table = Table(rows, columns, limit, pad_id)
         self._compiled, self._params = compiled, params
         self._decoder = compiled.ready(params)
+        sparing = decode_kernels.suit(self._decoder.embedding.dtype, compiled.shape.d_kv)
+        self._cache_step = KERNEL_CACHE_STEP if sparing else CACHE_STEP
         self._limit, self._pad_id, self._seed = limit, pad_id, seed & 0xFFFFFFFF
         self._prompts: list[tuple[int, ...]] = [()] * rows
         self._free = spread(self.table.forced(STRETCH))
@@ -153,7 +157,7 @@ class Engine:
         """Run a stretch; (row, column) of the programs that it ended. `waiting` is of `decode.Work`."""
         table = self.table
         longest = table.longest()
-        length = min(-(-(longest + 1) // CACHE_STEP) * CACHE_STEP, self._limit)
+        length = min(-(-(longest + 1) // self._cache_step) * self._cache_step, self._limit)
         self._cache = self._fitted(self._cache, table.done.shape, length)
         enough = max(1, table.done.size // SHARE)
         steps = min(STRETCH, length - longest)
