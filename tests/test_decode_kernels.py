@@ -8,8 +8,7 @@ import pytest
 from coderl_jax.config import ModelShape
 from coderl_jax.model import decode_kernels
 from coderl_jax.model.decoding import distance_bias, kernel_attentions, plain_attentions
-from coderl_jax.model.mesh import make_mesh
-from coderl_jax.model.quantized import Quantized, quantized
+from coderl_jax.model.quantized import quantized
 
 SHAPE = ModelShape(d_model=8, d_kv=16, d_ff=8, heads=4, encoder_layers=1, decoder_layers=1, vocab_size=8)
 ROWS, COLUMNS, LENGTH, SOURCE = 2, 3, 150, 70
@@ -34,8 +33,10 @@ def inputs(dtype: str, int8: bool):
     return (line, position, mask), own, source
 
 
+@pytest.mark.parametrize("programs", [1, 256])
 @pytest.mark.parametrize(("dtype", "int8", "bound"), [("float32", False, 1e-5), ("float32", True, 1e-5), ("bfloat16", False, 2e-2)])
-def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound):
+def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound, programs, monkeypatch):
+    monkeypatch.setattr(decode_kernels, "PROGRAMS", programs)  # a source in one part, in several
     where, own, source = inputs(dtype, int8)
     own_kernel, source_kernel = kernel_attentions(*where)
     own_plain, source_plain = plain_attentions(*where)

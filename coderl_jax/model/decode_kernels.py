@@ -5,6 +5,7 @@ stores new keys and values by a scatter. Here a program of the grid reads just w
 registers, and stores the new vectors itself: the softmax is summed up block by block (Milakov and Gimelshein 2018).
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -22,6 +23,9 @@ SOURCE_BLOCK = 64
 """Positions of a source that are read together."""
 QUERIES = 64
 """Slots of a row that read their source together, at most; 16 is the least that the matrix units take."""
+
+PROGRAMS = 256
+"""Programs of a grid that fill a GPU; with fewer, sources are divided among several."""
 
 
 def suit(dtype: Any, width: int) -> bool:
@@ -88,16 +92,24 @@ def source_attention(
     """
 
     def call(queries: Array, keys: Vectors, values: Vectors, lengths: Array) -> Array:
-        p, n, h, _ = queries.shape
+        p, n, h, c = queries.shape
         together = min(QUERIES, max(16, pl.next_power_of_2(n)))
-        return pl.pallas_call(
-            lambda *refs: _source(together, *refs),
-            grid=(p, h, pl.cdiv(n, together)),
-            out_shape=jax.ShapeDtypeStruct(queries.shape, queries.dtype),
+        blocks, pieces = pl.cdiv(n, together), pl.cdiv(jax.tree.leaves(keys)[0].shape[2], SOURCE_BLOCK)
+        parts = max(1, min(PROGRAMS // (p * h * blocks), pieces))
+        outputs = [jax.ShapeDtypeStruct((parts, p, n, h, *rest), jnp.float32) for rest in ((c,), (), ())]
+        found = pl.pallas_call(
+            functools.partial(_source, together, blocks, pl.cdiv(pieces, parts), parts == 1),
+            grid=(p, h, blocks * parts),
+            out_shape=outputs if parts > 1 else [jax.ShapeDtypeStruct(queries.shape, queries.dtype)],
             compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
             interpret=_interpreted(),
             name="source_attention",
         )(lengths, queries, *jax.tree.leaves((keys, values)))
+        if parts == 1:
+            return found[0]
+        summed, total, best = found
+        share = jnp.exp(best - jnp.max(best, axis=0))
+        return (jnp.sum(share[..., None] * summed, axis=0) / jnp.sum(share * total, axis=0)[..., None]).astype(queries.dtype)
 
     heads = _heads(queries.shape[2])
     slots, cache = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES, heads)
@@ -138,7 +150,6 @@ def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:
         else:
             refs_of[0][slot, head, at, :] = vector
             new.append(vector.astype(jnp.float32))
-    best = jnp.sum(query * new[0]) + line[head, length - 1]
 
     def block(number: Array, state: Any) -> Any:
         best, total, summed = state
@@ -147,39 +158,57 @@ def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:
         key, value = (_read(refs_of, (slot, head), start, there, jnp.float32) for refs_of in (keys, values))
         scores = jnp.sum(key[0] * query[None], axis=1) * key[1]
         scores += triton.load(line.at[head, pl.ds(length - 1 - at + start, OWN_BLOCK)], mask=there, other=0.0)
-        scores = jnp.where(there, scores, NEGATIVE)
-        most = jnp.maximum(best, jnp.max(scores))
-        weights, shrunk = jnp.exp(scores - most), jnp.exp(best - most)
-        return most, total * shrunk + jnp.sum(weights), summed * shrunk + jnp.sum((weights * value[1])[:, None] * value[0], axis=0)
+        most = jnp.where(there, jnp.maximum(best, scores), best)
+        weights, shrunk = jnp.where(there, jnp.exp(scores - most), 0.0), jnp.exp(best - most)
+        return most, total * shrunk + weights, summed * shrunk[:, None] + (weights * value[1])[:, None] * value[0]
 
-    _, total, summed = jax.lax.fori_loop(0, pl.cdiv(at, OWN_BLOCK), block, (best, jnp.float32(1), new[1]))
-    mixed[slot, head, :] = (summed / total).astype(mixed.dtype)
+    # A softmax for each place in the block, joined at the end: within the loop no thread waits for another.
+    places = (
+        jnp.full(OWN_BLOCK, NEGATIVE, jnp.float32),
+        jnp.zeros(OWN_BLOCK, jnp.float32),
+        jnp.zeros((OWN_BLOCK, query.shape[0]), jnp.float32),
+    )
+    best, total, summed = jax.lax.fori_loop(0, pl.cdiv(at, OWN_BLOCK), block, places)
+    score = jnp.sum(query * new[0]) + line[head, length - 1]
+    most = jnp.maximum(jnp.max(best), score)
+    share, weight = jnp.exp(best - most), jnp.exp(score - most)
+    seen = jnp.sum(summed * share[:, None], axis=0) + weight * new[1]
+    mixed[slot, head, :] = (seen / (jnp.sum(total * share) + weight)).astype(mixed.dtype)
 
 
-def _source(together: int, lengths: Any, queries: Any, *refs: Any) -> None:
-    """One head of `together` slots of a row."""
-    *kept, mixed = refs
+def _source(together: int, blocks: int, pieces: int, whole: bool, lengths: Any, queries: Any, *refs: Any) -> None:
+    """One head of `together` slots of a row, over `pieces` blocks of its source.
+
+    Where that is the whole source, what they see; else, for each part, values weighed and summed, the sum of weights, the best score.
+    """
+    kept, outputs = (refs[:-1], refs[-1:]) if whole else (refs[:-3], refs[-3:])
     keys, values = kept[: len(kept) // 2], kept[len(kept) // 2 :]
-    row, head = pl.program_id(0), pl.program_id(1)
-    first = pl.program_id(2) * together
-    exists, length, width = (first + jnp.arange(together) < queries.shape[1])[:, None], lengths[row], queries.shape[3]
+    row, head, place = (pl.program_id(axis) for axis in range(3))
+    part, first = place // blocks, place % blocks * together
+    there, length, width = first + jnp.arange(together) < queries.shape[1], lengths[row], queries.shape[3]
     slots = pl.ds(first, together)
-    query = triton.load(queries.at[row, slots, head, :], mask=exists, other=0.0)
+    query = triton.load(queries.at[row, slots, head, :], mask=there[:, None], other=0.0)
 
     def block(number: Array, state: Any) -> Any:
         best, total, summed = state
         start = number * SOURCE_BLOCK
-        there = start + jnp.arange(SOURCE_BLOCK) < length
-        key, value = (_read(refs_of, (row, head), start, there, query.dtype) for refs_of in (keys, values))
-        scores = jnp.where(there[None], triton.dot(query, key[0].T) * key[1], NEGATIVE)
+        real = start + jnp.arange(SOURCE_BLOCK) < length
+        key, value = (_read(refs_of, (row, head), start, real, query.dtype) for refs_of in (keys, values))
+        scores = jnp.where(real[None], triton.dot(query, key[0].T) * key[1], NEGATIVE)
         most = jnp.maximum(best, jnp.max(scores, axis=1))
         weights, shrunk = jnp.exp(scores - most[:, None]), jnp.exp(best - most)
         seen = triton.dot((weights * value[1]).astype(query.dtype), value[0])
         return most, total * shrunk + jnp.sum(weights, axis=1), summed * shrunk[:, None] + seen
 
-    start = jnp.full(together, NEGATIVE, jnp.float32), jnp.zeros(together, jnp.float32), jnp.zeros((together, width), jnp.float32)
-    _, total, summed = jax.lax.fori_loop(0, pl.cdiv(length, SOURCE_BLOCK), block, start)
-    triton.store(mixed.at[row, slots, head, :], (summed / total[:, None]).astype(mixed.dtype), mask=exists)
+    nothing = jnp.full(together, NEGATIVE, jnp.float32), jnp.zeros(together, jnp.float32), jnp.zeros((together, width), jnp.float32)
+    end = jnp.minimum((part + 1) * pieces, pl.cdiv(length, SOURCE_BLOCK))
+    best, total, summed = jax.lax.fori_loop(part * pieces, end, block, nothing)
+    if whole:
+        triton.store(outputs[0].at[row, slots, head, :], (summed / total[:, None]).astype(query.dtype), mask=there[:, None])
+        return
+    triton.store(outputs[0].at[part, row, slots, head, :], summed, mask=there[:, None])
+    for output, number in zip(outputs[1:], (total, best), strict=True):
+        triton.store(output.at[part, row, slots, head], number, mask=there)
 
 
 def _read(refs: Any, place: tuple[Any, Any], start: Any, there: Bool[Array, " k"], dtype: Any) -> tuple[Array, Any]:

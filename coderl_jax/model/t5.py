@@ -112,6 +112,7 @@ class T5(nnx.Module):
         self.shape = shape
         self.dtype = jnp.dtype(dtype)
         self.remat: str = "nothing"
+        self.unrolled = False
         self.embedding = normal(rngs, (shape.vocab_size, shape.d_model), 1.0, ("vocab", "embed"))
         self.encoder_bias = RelativeBias(shape, rngs, bidirectional=True)
         self.encoder_layers = stack_of(EncoderLayer, shape, shape.encoder_layers, rngs)
@@ -185,7 +186,7 @@ class T5(nnx.Module):
         return whole_width(self.embedding[...])[tokens].astype(self.dtype)
 
     def _run(self, stack: nnx.Module, x: Float[Array, "b t d"], drop: Dropout, call: Any) -> Float[Array, "b t d"]:
-        """Run x through a stack of layers: compiled once, whatever their number."""
+        """Run x through a stack of layers: compiled once, whatever their number, unless `unrolled`."""
         graphdef, params = nnx.split(stack)
 
         def body(x, layer):
@@ -195,13 +196,18 @@ class T5(nnx.Module):
         if self.remat in REMATERIALISE:
             body = jax.checkpoint(body, prevent_cse=False, policy=REMATERIALISE[self.remat])
         count = jax.tree.leaves(params)[0].shape[0]
-        return jax.lax.scan(body, layers.shard_batch(x), (jnp.arange(count), params))[0]
+        return jax.lax.scan(body, layers.shard_batch(x), (jnp.arange(count), params), unroll=self.unrolled)[0]
 
 
 def keeping(graphdef: Any, params: Any, remat: str) -> Any:
-    """The graphdef of a `T5` or a `Critic` whose layers keep for the backward pass what `remat` says, see `REMATERIALISE`."""
+    """The graphdef of a `T5` or a `Critic` whose layers keep for the backward pass what `remat` says, see `REMATERIALISE`.
+
+    On a GPU a loop over layers copies what it keeps to stacks, which it first fills with zeros, and back: a quarter of an update of
+    CodeT5-large. So layers that keep much are written out one by one there, which takes longer to compile.
+    """
     model = nnx.merge(graphdef, params)
-    (model if isinstance(model, T5) else model.body).remat = remat
+    body = model if isinstance(model, T5) else model.body
+    body.remat, body.unrolled = remat, remat != "layers" and jax.devices()[0].platform == "gpu"
     return nnx.split(model)[0]
 
 
