@@ -267,6 +267,7 @@ PLACES = (
     "mesh.fsdp",
     "mesh.tensor",
     "mesh.remat",
+    "mesh.unroll",
     "judging.workers",
     "judging.dask",
     "judging.cache",

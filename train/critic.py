@@ -48,7 +48,7 @@ def train_critic(config: CriticConfig) -> None:
     graphdef, params = critic_from_actor(start.shape, start.params, jax.random.fold_in(key, 0), config.mesh.compute)
     placed = on_current_mesh(params)
     fresh = TextModel(shape=start.shape, graphdef=graphdef, params=placed, tokenizer=start.tokenizer, classes=config.classes)
-    model = fresh.keeping(remat)
+    model = fresh.keeping(remat, config.mesh.unroll)
     loss = critic_loss(model.graphdef, config.optimizer.dropout, config.classes)
 
     def labelled(batch: Any) -> CriticBatch:

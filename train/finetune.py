@@ -61,7 +61,7 @@ def finetune(config: FinetuneConfig) -> None:
         best = fit_texts(
             config,
             output,
-            model.keeping(remat),
+            model.keeping(remat, config.mesh.unroll),
             batches,
             evaluate=evaluate,
             evaluate_every=every,

@@ -36,7 +36,7 @@ def pretrain(config: PretrainConfig) -> None:
     if output.finished:
         print(f"{config.out} is finished", file=sys.stderr)
         return
-    model = _start(config, shape, documents.tokenizer).keeping(remat)
+    model = _start(config, shape, documents.tokenizer).keeping(remat, config.mesh.unroll)
     fit_texts(
         config,
         output,

@@ -42,7 +42,7 @@ def train_repair(config: RepairConfig) -> None:
     fit_texts(
         config,
         output,
-        model.keeping(remat),
+        model.keeping(remat, config.mesh.unroll),
         batches,
         evaluate_every=config.save_every,
     )

@@ -56,7 +56,7 @@ def reinforce(config: RLConfig) -> None:
     remat = _announced(config, problems, actor)
     if remat is None:
         return
-    actor = actor.keeping(remat)
+    actor = actor.keeping(remat, config.mesh.unroll)
     inputs = {
         "problems": config.problems,
         "init": config.init,

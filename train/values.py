@@ -25,7 +25,7 @@ class Values:
         from coderl_jax.model.t5 import keeping
 
         graphdef, params = critic_from_actor(actor.shape, actor.params, key, config.mesh.compute)
-        graphdef = keeping(graphdef, params, actor.remat)
+        graphdef = keeping(graphdef, params, *actor.kept)
         self.config = config
         self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl

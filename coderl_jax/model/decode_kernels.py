@@ -139,7 +139,7 @@ def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:
     keys, values = kept[: len(kept) // 2], kept[len(kept) // 2 :]
     slot, head = pl.program_id(0), pl.program_id(1)
     length, at = kept[0].shape[2], position[slot]
-    query = qkv[slot, 0, head, :].astype(jnp.float32)
+    query = qkv[slot, 0, head, :]
     new = []
     for refs_of, place in ((keys, 1), (values, 2)):
         vector = qkv[slot, place, head, :]
@@ -151,29 +151,16 @@ def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:
             refs_of[0][slot, head, at, :] = vector
             new.append(vector.astype(jnp.float32))
 
-    def block(number: Array, state: Any) -> Any:
-        best, total, summed = state
-        start = number * OWN_BLOCK
-        there = start + jnp.arange(OWN_BLOCK) < at
-        key, value = (_read(refs_of, (slot, head), start, there, jnp.float32) for refs_of in (keys, values))
-        scores = jnp.sum(key[0] * query[None], axis=1) * key[1]
-        scores += triton.load(line.at[head, pl.ds(length - 1 - at + start, OWN_BLOCK)], mask=there, other=0.0)
-        most = jnp.where(there, jnp.maximum(best, scores), best)
-        weights, shrunk = jnp.where(there, jnp.exp(scores - most), 0.0), jnp.exp(best - most)
-        return most, total * shrunk + weights, summed * shrunk[:, None] + (weights * value[1])[:, None] * value[0]
+    def bias(start: Array, there: Array) -> Array:
+        return triton.load(line.at[head, pl.ds(length - 1 - at + start, OWN_BLOCK)], mask=there, other=0.0)
 
-    # A softmax for each place in the block, joined at the end: within the loop no thread waits for another.
-    places = (
-        jnp.full(OWN_BLOCK, NEGATIVE, jnp.float32),
-        jnp.zeros(OWN_BLOCK, jnp.float32),
-        jnp.zeros((OWN_BLOCK, query.shape[0]), jnp.float32),
-    )
-    best, total, summed = jax.lax.fori_loop(0, pl.cdiv(at, OWN_BLOCK), block, places)
-    score = jnp.sum(query * new[0]) + line[head, length - 1]
-    most = jnp.maximum(jnp.max(best), score)
-    share, weight = jnp.exp(best - most), jnp.exp(score - most)
-    seen = jnp.sum(summed * share[:, None], axis=0) + weight * new[1]
-    mixed[slot, head, :] = (seen / (jnp.sum(total * share) + weight)).astype(mixed.dtype)
+    # The query stands in all rows of a tile: less than 16 the matrix units do not take, and only for them is the next block fetched ahead.
+    tile = jnp.broadcast_to(query[None], (16, query.shape[0]))
+    score = jnp.sum(query.astype(jnp.float32) * new[0]) + line[head, length - 1]
+    alone = jnp.full(16, score), jnp.ones(16, jnp.float32), jnp.broadcast_to(new[1][None], tile.shape)
+    blocks = 0, pl.cdiv(at, OWN_BLOCK)
+    _, total, summed = _over(blocks, OWN_BLOCK, at, tile, keys, values, (slot, head), bias, alone)
+    mixed[slot, head, :] = jnp.max(summed / total[:, None], axis=0).astype(mixed.dtype)
 
 
 def _source(together: int, blocks: int, pieces: int, whole: bool, lengths: Any, queries: Any, *refs: Any) -> None:
@@ -189,26 +176,46 @@ def _source(together: int, blocks: int, pieces: int, whole: bool, lengths: Any, 
     slots = pl.ds(first, together)
     query = triton.load(queries.at[row, slots, head, :], mask=there[:, None], other=0.0)
 
-    def block(number: Array, state: Any) -> Any:
-        best, total, summed = state
-        start = number * SOURCE_BLOCK
-        real = start + jnp.arange(SOURCE_BLOCK) < length
-        key, value = (_read(refs_of, (row, head), start, real, query.dtype) for refs_of in (keys, values))
-        scores = jnp.where(real[None], triton.dot(query, key[0].T) * key[1], NEGATIVE)
-        most = jnp.maximum(best, jnp.max(scores, axis=1))
-        weights, shrunk = jnp.exp(scores - most[:, None]), jnp.exp(best - most)
-        seen = triton.dot((weights * value[1]).astype(query.dtype), value[0])
-        return most, total * shrunk + jnp.sum(weights, axis=1), summed * shrunk[:, None] + seen
-
     nothing = jnp.full(together, NEGATIVE, jnp.float32), jnp.zeros(together, jnp.float32), jnp.zeros((together, width), jnp.float32)
-    end = jnp.minimum((part + 1) * pieces, pl.cdiv(length, SOURCE_BLOCK))
-    best, total, summed = jax.lax.fori_loop(part * pieces, end, block, nothing)
+    some = part * pieces, jnp.minimum((part + 1) * pieces, pl.cdiv(length, SOURCE_BLOCK))
+    best, total, summed = _over(some, SOURCE_BLOCK, length, query, keys, values, (row, head), lambda *_: 0.0, nothing)
     if whole:
         triton.store(outputs[0].at[row, slots, head, :], (summed / total[:, None]).astype(query.dtype), mask=there[:, None])
         return
     triton.store(outputs[0].at[part, row, slots, head, :], summed, mask=there[:, None])
     for output, number in zip(outputs[1:], (total, best), strict=True):
         triton.store(output.at[part, row, slots, head], number, mask=there)
+
+
+def _over(
+    blocks: tuple[Any, Any], size: int, length: Any, query: Array, keys: Any, values: Any, place: tuple[Any, Any], bias: Any, state: Any
+) -> tuple[Array, Array, Array]:
+    """(best score, sum of weights, values weighed and summed) of each of the queries [q c], over blocks of kept vectors after `state`.
+
+    Args:
+      blocks: the first, and the one after the last.
+      size: vectors of a block.
+      length: vectors that there are.
+      query: of the queries.
+      keys: refs of bytes and their scale, or of numbers.
+      values: the same.
+      place: of the vectors in them.
+      bias: (first vector of a block, which there are) -> what is added to the scores.
+      state: what is over before.
+    """
+
+    def block(number: Array, state: Any) -> Any:
+        best, total, summed = state
+        start = number * size
+        there = start + jnp.arange(size) < length
+        key, value = (_read(refs, place, start, there, query.dtype) for refs in (keys, values))
+        scores = jnp.where(there[None], triton.dot(query, key[0].T) * key[1] + bias(start, there), NEGATIVE)
+        most = jnp.maximum(best, jnp.max(scores, axis=1))
+        weights, shrunk = jnp.exp(scores - most[:, None]), jnp.exp(best - most)
+        seen = triton.dot((weights * value[1]).astype(query.dtype), value[0])
+        return most, total * shrunk + jnp.sum(weights, axis=1), summed * shrunk[:, None] + seen
+
+    return jax.lax.fori_loop(*blocks, block, state)
 
 
 def _read(refs: Any, place: tuple[Any, Any], start: Any, there: Bool[Array, " k"], dtype: Any) -> tuple[Array, Any]:

@@ -34,15 +34,16 @@ class TextModel:
     tokenizer: Tokenizer
     classes: int | None = None
 
-    def keeping(self, remat: str) -> "TextModel":
-        """The same model, whose layers keep for the backward pass what `remat` says (`model.t5.REMATERIALISE`)."""
-        return dataclasses.replace(self, graphdef=keeping(self.graphdef, self.params, remat))
+    def keeping(self, remat: str, unrolled: bool) -> "TextModel":
+        """The same model, whose layers keep for the backward pass what `remat` says, `unrolled` or not; see `model.t5.keeping`."""
+        return dataclasses.replace(self, graphdef=keeping(self.graphdef, self.params, remat, unrolled))
 
     @property
-    def remat(self) -> str:
+    def kept(self) -> tuple[str, bool]:
         """What `keeping` was told."""
         model = nnx.merge(self.graphdef, self.params)
-        return getattr(model, "body", model).remat
+        body = getattr(model, "body", model)
+        return body.remat, body.unrolled
 
     def save(self, folder: pathlib.Path, params: Any) -> None:
         """Write the model with these parameters as a Hugging Face folder: every host must ask, the first one writes."""
