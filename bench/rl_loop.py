@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bench.demo import SHIPPED
 from bench.peers import PeerBench, torch_device
@@ -40,6 +40,10 @@ class RLLoopBenchConfig(PeerBench):
     """Rounds of each, the first one not counted; 2 with --quick."""
     workers: int = 2
     """Processes that run programs."""
+    models: list[Literal["shipped", "small", "large"]] = dataclasses.field(default_factory=list)
+    """Only these models."""
+    on_policy: bool = True
+    """With `--on-policy` too."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,14 +56,15 @@ def bench(config: RLLoopBenchConfig) -> None:
     import jax
 
     found = []
-    on_cpu = jax.devices()[0].platform == "cpu"
+    small = config.quick or jax.devices()[0].platform == "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        models = {"shipped warm start, float32": (str(SHIPPED), "float32")}
-        for name in () if on_cpu or config.quick else ("small", "large"):
-            models[f"{name}, bfloat16, random weights"] = (random_model(name, pathlib.Path(folder)), "bfloat16")
-        for name, (model, dtype) in models.items():
-            found.append(measured(config, name, model, dtype, pathlib.Path(folder)))
-    config.keep("rl_loop", {"rounds": found})
+        for name in config.models or (["shipped"] if small else ["shipped", "small", "large"]):
+            if name == "shipped":
+                chosen = "shipped warm start, float32", str(SHIPPED), "float32"
+            else:
+                chosen = f"{name}, bfloat16, random weights", random_model(name, pathlib.Path(folder)), "bfloat16"
+            found.append(measured(config, *chosen, pathlib.Path(folder)))
+            config.keep("rl_loop", {"rounds": found})
 
 
 def measured(config: RLLoopBenchConfig, name: str, model: str, dtype: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -69,7 +74,8 @@ def measured(config: RLLoopBenchConfig, name: str, model: str, dtype: str, folde
     problems, samples, updates, batch = (8, 4, 1, 16) if config.quick else (128, 16, 8, 256)
     size = {"problems": problems, "samples": samples, "updates": updates, "batch": batch}
     row: dict[str, Any] = {"model": name, "device": jax.devices()[0].device_kind, **size, "load_average": os.getloadavg()[0]}
-    for kind, flags in (("ahead", []), ("on_policy", ["--on-policy"])):
+    kinds = {"ahead": [], "on_policy": ["--on-policy"]} if config.on_policy else {"ahead": []}
+    for kind, flags in kinds.items():
         out = folder / f"{len(list(folder.iterdir()))}-{kind}"
         row[kind] = ours(config, model, dtype, size, flags, out)
         seconds, busy = row[kind]["seconds"], row[kind]["busy"]

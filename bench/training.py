@@ -57,6 +57,10 @@ class TrainingBenchConfig(PeerBench):
 
     rounds: int = 3
     """Times that each of the two makes the updates, in turn; the fastest counts."""
+    unroll: bool = False
+    """Layers written out, as `--unroll` of the training commands does."""
+    real: bool = True
+    """Real lengths too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +108,15 @@ def speed(case: Case, config: TrainingBenchConfig) -> list[dict[str, Any]]:
 
     limits, device = measured(case.dtype), torch_device() if config.peer else None
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(case, pathlib.Path(folder))
+        ours = Ours(case, pathlib.Path(folder), config.unroll)
         theirs = Theirs(case, pathlib.Path(folder), device) if device else None
-    print(f"{case.shape}, {case.dtype}, on {limits.device}, --remat {ours.remat}; products {limits.product / 1e9:,.0f} GFLOP/s", flush=True)
+    how = f"--remat {ours.remat}{' --unroll' if config.unroll else ''}"
+    print(f"{case.shape}, {case.dtype}, on {limits.device}, {how}; products {limits.product / 1e9:,.0f} GFLOP/s", flush=True)
     count, rounds = (case.batch, 1) if config.quick else (case.batch * case.updates, config.rounds)
     few = 8 if config.quick else 1
-    kinds = {"padded": [LONGEST] * count} | {name: pairs[::few] * max(1, count // 64) for name, pairs in LENGTHS.items()}
+    kinds = {"padded": [LONGEST] * count}
+    if config.real:
+        kinds |= {name: pairs[::few] * max(1, count // 64) for name, pairs in LENGTHS.items()}
     works = {name: {"ours": ours.work(examples)} for name, examples in ((name, case.examples(kinds[name])) for name in kinds)}
     if theirs:
         for name, work in works.items():
@@ -121,7 +128,7 @@ def speed(case: Case, config: TrainingBenchConfig) -> list[dict[str, Any]]:
         mine = work["ours"]
         padded = rows[0]["tokens_per_second"] if rows else rate["ours"] / mine.useful_if_padded
         rows.append({
-            "lengths": name, "case": dataclasses.asdict(case), "device": limits.device, "remat": ours.remat,
+            "lengths": name, "case": dataclasses.asdict(case), "device": limits.device, "remat": ours.remat, "unrolled": config.unroll,
             "tokens_per_second": rate["ours"], "hugging_face_tokens_per_second": rate.get("theirs"),
             "ratio": rate["ours"] / rate["theirs"] if theirs else None,
             "useful": mine.useful, "hugging_face_useful": work["theirs"].useful if theirs else None,
@@ -202,7 +209,7 @@ class Work:
 class Ours:
     """Our update on random weights, which are written to `folder` for the peer."""
 
-    def __init__(self, case: Case, folder: pathlib.Path):
+    def __init__(self, case: Case, folder: pathlib.Path, unrolled: bool = False):
         """Make weights and the optimizer's state."""
         import jax
 
@@ -217,9 +224,9 @@ class Ours:
         settings = dataclasses.replace(SETTINGS, batch_size=case.batch)
         graphdef, params = init_params(shape, jax.random.key(0), make_mesh(), kind="actor", dtype=case.dtype)
         hf.save(folder, params, shape, classes=None)
-        self.remat = announced(None, settings, shape, [(*case.longest, 1.0)], MeshShape(compute=case.dtype))
+        self.remat = announced(None, settings, shape, [(*case.longest, 1.0)], MeshShape(compute=case.dtype, unroll=unrolled))
         optimizer = make_optimizer(settings)
-        self.step = make_update(supervised_loss(keeping(graphdef, params, self.remat), settings.dropout), optimizer)
+        self.step = make_update(supervised_loss(keeping(graphdef, params, self.remat, unrolled), settings.dropout), optimizer)
         self.state = init_state(params, optimizer)
 
     def work(self, examples: Sequence[Example]) -> Work:

@@ -82,7 +82,7 @@ class MeshShape:
     """What layers compute in; parameters and optimizer state are float32 in any case."""
     remat: Literal["auto", "nothing", "products", "layers"] = "auto"
     """What the backward pass computes again to save memory: nothing; all but the products with parameters; whole layers, a third more
-    time. auto: the first that fits the device."""
+    time. auto: the first that fits the device; on a GPU, without --unroll, from the second on, which is the quickest there."""
     unroll: bool = False
     """Write the layers out one by one: on a GPU updates of a large model take a fifth less time, but every shape of a batch a minute more
     to compile. For runs of many hours."""

@@ -116,6 +116,7 @@ def training_memory(
     remat: str = "layers",
     width: int = 4,
     fused: bool = False,
+    unrolled: bool = False,
     copies: int | float = 0,
 ) -> Memory:
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
@@ -135,6 +136,7 @@ def training_memory(
       remat: what is computed again, one of `REMATS`.
       width: bytes of a number in the layers: 4 float32, 2 bfloat16.
       fused: attention's scores are never in memory.
+      unrolled: layers are written out (`model.t5.keeping`), so that under "nothing" the compiler keeps a third, not six tenths.
       copies: of the parameters, besides parameters, gradient and two moments.
     """
     d, inner = shape.d_model, shape.heads * shape.d_kv
@@ -146,7 +148,7 @@ def training_memory(
     kept = float(shape.encoder_layers * s * d + shape.decoder_layers * t * d)
     again = 0 if remat == "nothing" else max(encoder, decoder)
     if remat == "nothing":
-        kept += 0.6 * (shape.encoder_layers * encoder + shape.decoder_layers * decoder)
+        kept += (1 / 3 if unrolled else 0.6) * (shape.encoder_layers * encoder + shape.decoder_layers * decoder)
     elif remat == "products":
         kept += shape.encoder_layers * s * (4 * inner + 2 * d + shape.d_ff)
         kept += shape.decoder_layers * (t * (6 * inner + 3 * d + shape.d_ff) + s * 2 * inner)

@@ -65,7 +65,7 @@ def own_attention(
             grid=(p * n, h),
             out_shape=[jax.ShapeDtypeStruct((p * n, h, c), qkv.dtype), *kept],
             input_output_aliases={3 + i: 1 + i for i in range(len(kept))},
-            compiler_params=triton.CompilerParams(num_warps=2, num_stages=2),
+            compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
             interpret=_interpreted(),
             name="own_attention",
         )(position.reshape(-1), line, qkv.reshape(p * n, 3, h, c), *kept)

@@ -22,7 +22,7 @@ from coderl_jax.model.mesh import current_mesh, rows_split, spread
 from coderl_jax.rollout.decode import Slots, Stretch, Work, decode, row_keys
 from coderl_jax.rollout.slots import Table
 
-STRETCH = 32  # steps after which the host has a look, at the latest
+STRETCH = 64  # steps after which the host has a look, at the latest
 CACHE_STEP = 64  # a cache's lengths are multiples of it; where a step reads but what is written, of
 KERNEL_CACHE_STEP = 256  # this: fewer programs to compile
 ENCODED = 1024  # tokens of prompts that a device encodes together, about
