@@ -1,23 +1,31 @@
 """The CUDA kernels of a decoding step, interpreted: what they say is what the plain attention says."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
 
-from coderl_jax.config import ModelShape
-from coderl_jax.model import decode_kernels
+from coderl_jax.config import ModelShape, Sampling
+from coderl_jax.model import decode_kernels, decoding
 from coderl_jax.model.decoding import distance_bias, kernel_attentions, plain_attentions
 from coderl_jax.model.quantized import quantized
+from coderl_jax.rollout import engine
+from coderl_jax.rollout.sampler import Sampler
 
-SHAPE = ModelShape(d_model=8, d_kv=16, d_ff=8, heads=4, encoder_layers=1, decoder_layers=1, vocab_size=8)
+WIDE = ModelShape(d_model=8, d_kv=16, d_ff=8, heads=4, encoder_layers=1, decoder_layers=1, vocab_size=8)
 ROWS, COLUMNS, LENGTH, SOURCE = 2, 3, 150, 70
 
 
 def inputs(dtype: str, int8: bool):
-    """(line, position, mask) and (qkv, keys, values), (queries, keys, values), random; what no program wrote is not a number."""
+    """(line, position, mask) and (qkv, keys, values), (queries, keys, values), random; so is what no program wrote."""
     rng = np.random.default_rng(0)
-    h, c = SHAPE.heads, SHAPE.d_kv
+    h, c = WIDE.heads, WIDE.d_kv
 
     def drawn(*size: int):
         return jnp.asarray(rng.normal(size=size), dtype)
@@ -25,7 +33,7 @@ def inputs(dtype: str, int8: bool):
     def kept(*size: int):
         return quantized(drawn(*size), (-1,)) if int8 else drawn(*size)
 
-    line = distance_bias(SHAPE, jnp.asarray(rng.normal(size=(SHAPE.relative_buckets, h)), jnp.float32), LENGTH)
+    line = distance_bias(WIDE, jnp.asarray(rng.normal(size=(WIDE.relative_buckets, h)), jnp.float32), LENGTH)
     position = jnp.array([[0, 1, 63], [64, 65, 149]], jnp.int32)
     mask = jnp.arange(SOURCE) < jnp.array([[1], [66]])
     own = drawn(ROWS, COLUMNS, 3, h, c), kept(ROWS, COLUMNS, h, LENGTH, c), kept(ROWS, COLUMNS, h, LENGTH, c)
@@ -44,4 +52,47 @@ def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound, programs,
     np.testing.assert_allclose(seen.astype(np.float32), right.astype(np.float32), rtol=bound, atol=bound)
     for ours, theirs in zip(jax.tree.leaves(caches), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_allclose(source_kernel(*source).astype(np.float32), source_plain(*source).astype(np.float32), rtol=bound, atol=bound)
+    seen, right = source_kernel(*source), source_plain(*source)
+    np.testing.assert_allclose(seen.astype(np.float32), right.astype(np.float32), rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("cache", ["compute", "int8"])
+def test_a_sampler_draws_the_same_programs_with_kernels(cache, monkeypatch):
+    sampling = Sampling(num_samples=4, temperature=1.0, rows_per_batch=8, sampling_cache=cache)
+
+    def drawn():
+        graphdef, params = model()
+        batches = Sampler(graphdef, SHAPE, tokenizer(), LENGTHS, sampling).sample(params, [request(name) for name in PROMPTS], 3)
+        return [(program.problem_id, program.index, program.tokens) for _, programs in batches for program in programs]
+
+    plain = drawn()
+    for place in (decoding, engine):
+        monkeypatch.setattr(place, "takes_kernels", lambda dtype, width: True)
+    assert drawn() == plain
+
+
+ON_A_MESH = """
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+import numpy as np
+from test_decode_kernels import inputs
+from coderl_jax.model.decoding import kernel_attentions
+from coderl_jax.model.mesh import make_mesh
+
+where, own, source = inputs("float32", False)
+def both(where, own, source):
+    first, second = kernel_attentions(*where)
+    return first(*own), second(*source)
+alone = jax.jit(both)(where, own, source)
+with jax.set_mesh(make_mesh(2, 1, 2)):
+    split = jax.jit(both)(where, own, source)
+assert any(len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(split))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), split, alone)
+"""
+
+
+def test_kernels_on_devices_that_share_rows_and_heads():
+    tests = pathlib.Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
+    found = subprocess.run([sys.executable, "-c", ON_A_MESH], capture_output=True, text=True, env=environment, timeout=240)
+    assert found.returncode == 0, found.stderr[-2000:]

@@ -3,6 +3,8 @@
 The plain way reads a cache as far as the longest program goes, writes scores and weights to memory and reads them again, and
 stores new keys and values by a scatter. Here a program of the grid reads just what its slot has written, once, keeps scores in
 registers, and stores the new vectors itself: the softmax is summed up block by block (Milakov and Gimelshein 2018).
+
+Pallas lowers them by Triton, which JAX announces to give up: where it is gone, `model.layers.takes_kernels` says no.
 """
 
 import functools
@@ -26,18 +28,6 @@ QUERIES = 64
 
 PROGRAMS = 256
 """Programs of a grid that fill a GPU; with fewer, sources are divided among several."""
-
-
-def suit(dtype: Any, width: int) -> bool:
-    """Whether the kernels are to be used: on CUDA GPUs from Ampere on, in bfloat16, heads of a width that is a power of two."""
-    device = jax.devices()[0]
-    return (
-        dtype == jnp.bfloat16
-        and 16 <= width <= 256
-        and width & (width - 1) == 0
-        and "cuda" in device.client.platform_version
-        and float(device.compute_capability) >= 8
-    )
 
 
 def own_attention(

@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model import decode_kernels
-from coderl_jax.model.layers import NEGATIVE, relative_bucket, rms_normed, shard_batch, shard_heads
+from coderl_jax.model.layers import NEGATIVE, relative_bucket, rms_normed, shard_batch, shard_heads, takes_kernels
 from coderl_jax.model.quantized import Quantized, Vectors, quantized
 from coderl_jax.model.t5 import T5
 
@@ -228,7 +227,7 @@ def decode_step(
       source_mask: False at padding.
     """
     line = distance_bias(shape, decoder.bias, cache.length)
-    attentions = kernel_attentions if decode_kernels.suit(decoder.embedding.dtype, shape.d_kv) else plain_attentions
+    attentions = kernel_attentions if takes_kernels(decoder.embedding.dtype, shape.d_kv) else plain_attentions
     own, of_source = attentions(line, position, source_mask)
     x = decoder.embedding[tokens]
     keys, values = list(cache.keys), list(cache.values)
@@ -279,6 +278,8 @@ def kernel_attentions(
     line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
 ) -> tuple[OwnAttention, SourceAttention]:
     """`plain_attentions` on a CUDA GPU."""
+    from coderl_jax.model import decode_kernels  # what it is written in takes a tenth of a second to import
+
     lengths = jnp.sum(source_mask, axis=1, dtype=jnp.int32)
     return (
         lambda qkv, keys, values: decode_kernels.own_attention(qkv, keys, values, line, position),

@@ -4,6 +4,7 @@ Parameters are float32; what is computed takes the type of the residual stream, 
 softmax). Axes of parameters carry logical names; `model.mesh.LOGICAL_RULES` places them on devices.
 """
 
+import importlib.util
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
 
@@ -206,8 +208,20 @@ def takes_cudnn(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"
     """
     t, s, width = queries.shape[-2], keys.shape[-2], queries.shape[-1]
     suits = queries.ndim == 4 and queries.dtype == jnp.bfloat16 and t % 2 == s % 2 == 0 and width % 8 == 0 and width <= 128
+    return suits and _on_ampere()
+
+
+def takes_kernels(dtype: DTypeLike, width: int) -> bool:
+    """Whether attention of a decoding step is that of `model.decode_kernels`: on CUDA GPUs from Ampere on, in bfloat16, heads of a width
+    that is a power of two."""
+    suits = dtype == jnp.bfloat16 and 16 <= width <= 256 and width & (width - 1) == 0
+    return suits and _on_ampere() and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
+
+
+def _on_ampere() -> bool:
+    """Whether the device is a CUDA GPU of this generation or a later one."""
     device = jax.devices()[0]
-    return suits and "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
+    return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
 
 
 def _by_cudnn(queries: Array, keys: Array, values: Array, mask: Array | None, bias: Array | None, causal: bool) -> Array:

@@ -16,8 +16,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 from coderl_jax.config import ModelShape, Sampling
-from coderl_jax.model import decode_kernels
 from coderl_jax.model.decoding import Cache, Decoder, decode_step, empty_cache, placed, ready, resized, source_cache
+from coderl_jax.model.layers import takes_kernels
 from coderl_jax.model.mesh import current_mesh, rows_split, spread
 from coderl_jax.rollout.decode import Slots, Stretch, Work, decode, row_keys
 from coderl_jax.rollout.slots import Table
@@ -121,7 +121,7 @@ class Engine:
         self.table = Table(rows, columns, limit, pad_id)
         self._compiled, self._params = compiled, params
         self._decoder = compiled.ready(params)
-        sparing = decode_kernels.suit(self._decoder.embedding.dtype, compiled.shape.d_kv)
+        sparing = takes_kernels(self._decoder.embedding.dtype, compiled.shape.d_kv)
         self._cache_step = KERNEL_CACHE_STEP if sparing else CACHE_STEP
         self._limit, self._pad_id, self._seed = limit, pad_id, seed & 0xFFFFFFFF
         self._prompts: list[tuple[int, ...]] = [()] * rows
