@@ -84,8 +84,8 @@ class MeshShape:
     """What the backward pass computes again to save memory: nothing; all but the products with parameters; whole layers, a third more
     time. auto: the first that fits the device; on a GPU, without --unroll, from the second on, which is the quickest there."""
     unroll: bool = False
-    """Write the layers out one by one: on a GPU updates of a large model take a fifth less time, but every shape of a batch a minute more
-    to compile. For runs of many hours."""
+    """Write the layers out one by one: on a GPU updates of a large model take a seventh less time, but every shape of a batch a minute
+    more to compile. For runs of many hours."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "data", "fsdp", "tensor")
