@@ -11,7 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from bench import ablation, demo, int8, limits, objectives, profile, scratch, startup, training
+from bench import ablation, demo, int8, kernels, limits, objectives, profile, scratch, startup, training
+from bench.peers import PeerBench
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
 from coderl_jax.data.problems import load_problems
@@ -331,6 +332,16 @@ def test_the_training_bench_says_what_it_measured_and_where(tmp_path):
         assert row["tokens_per_second"] > 0
         assert 0 < row["useful_if_padded"] <= row["useful"] <= 1
         assert row["ratio"] is None
+
+
+def test_the_kernels_bench_says_how_far_off_each_way_is(tmp_path):
+    kernels.bench(PeerBench(quick=True, out=str(tmp_path / "found.json")))
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert [row["attention"] for row in rows] == ["own", "source"]
+    for row in rows:
+        assert 0 < row["error"] < 0.01
+        assert 0 < row["plain_error"] < 0.01
+        assert row["seconds"] > 0 < row["plain_seconds"]
 
 
 FRAMES = f"""HloModule jit_f
