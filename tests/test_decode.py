@@ -127,6 +127,20 @@ def written(stretch, row=0, since=0):
     return [tokens[:count].tolist() for tokens, count in zip(np.asarray(stretch.tokens)[row], counts, strict=True)]
 
 
+def test_no_step_is_told_of_a_position_behind_the_end():
+    """A slot that is done stands there; a kernel would write a token of it into its neighbour's cache."""
+    start = Slots(jnp.zeros((1, 2), jnp.int32), jnp.array([[3, 0]], jnp.int32), jnp.zeros((1, 2), bool))
+    limits = np.array([OWN], np.int32), np.int32(3), np.int32(8), np.int32(4)
+    work = Work(keys_of(1, 2), jnp.zeros((1, 2)), jnp.full((1, 2, 8), -1, jnp.int32), *map(jnp.asarray, limits))
+
+    def step(last, position, seen):
+        return jax.nn.one_hot(last, 5), jnp.maximum(seen, position)
+
+    stretch, seen = decode(step, jnp.zeros((1, 2), jnp.int32), start, work, top_k=0, top_p=1.0, end_id=-1)
+    assert stretch.slots.position.tolist() == [[4, 4]]
+    assert seen.tolist() == [[3, 3]]
+
+
 def test_greedy_decoding_follows_the_best_tokens_to_the_end():
     stretch = run_table(CHAIN, keys_of(1, 2), length=8, temperature=0.0, end_id=4)
     assert written(stretch) == [[1, 2, 3, 4]] * 2

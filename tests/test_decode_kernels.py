@@ -34,7 +34,7 @@ def inputs(dtype: str, int8: bool):
         return quantized(drawn(*size), (-1,)) if int8 else drawn(*size)
 
     line = distance_bias(WIDE, jnp.asarray(rng.normal(size=(WIDE.relative_buckets, h)), jnp.float32), LENGTH)
-    position = jnp.array([[0, 1, 63], [64, 65, 149]], jnp.int32)
+    position = jnp.array([[0, 1, 63], [64, 300, 149]], jnp.int32)  # 300: behind the end, where a slot may stand that is done
     mask = jnp.arange(SOURCE) < jnp.array([[1], [66]])
     own = drawn(ROWS, COLUMNS, 3, h, c), kept(ROWS, COLUMNS, h, LENGTH, c), kept(ROWS, COLUMNS, h, LENGTH, c)
     source = drawn(ROWS, COLUMNS, h, c), kept(ROWS, h, SOURCE, c), kept(ROWS, h, SOURCE, c)
@@ -49,7 +49,8 @@ def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound, programs,
     own_kernel, source_kernel = kernel_attentions(*where)
     own_plain, source_plain = plain_attentions(*where)
     (seen, *caches), (right, *kept) = own_kernel(*own), own_plain(*own)
-    np.testing.assert_allclose(seen.astype(np.float32), right.astype(np.float32), rtol=bound, atol=bound)
+    at_work = where[1] < LENGTH
+    np.testing.assert_allclose(seen[at_work].astype(np.float32), right[at_work].astype(np.float32), rtol=bound, atol=bound)
     for ours, theirs in zip(jax.tree.leaves(caches), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     seen, right = source_kernel(*source), source_plain(*source)

@@ -227,7 +227,9 @@ def decode_step(
       source_mask: False at padding.
     """
     line = distance_bias(shape, decoder.bias, cache.length)
-    attentions = kernel_attentions if takes_kernels(decoder.embedding.dtype, shape.d_kv) else plain_attentions
+    reachable = all(leaf.itemsize > 1 or leaf.size < 2**31 for leaf in jax.tree.leaves(cache))  # by the offsets of a kernel
+    with_kernels = reachable and takes_kernels(decoder.embedding.dtype, shape.d_kv)
+    attentions = kernel_attentions if with_kernels else plain_attentions
     own, of_source = attentions(line, position, source_mask)
     x = decoder.embedding[tokens]
     keys, values = list(cache.keys), list(cache.values)
@@ -281,6 +283,8 @@ def kernel_attentions(
     from coderl_jax.model import decode_kernels  # what it is written in takes a tenth of a second to import
 
     lengths = jnp.sum(source_mask, axis=1, dtype=jnp.int32)
+    # As the plain way does. A slot that is done may stand behind the end, and a kernel would write into another slot's keys.
+    position = jnp.minimum(position, (line.shape[1] - 1) // 2)
     return (
         lambda qkv, keys, values: decode_kernels.own_attention(qkv, keys, values, line, position),
         lambda queries, keys, values: decode_kernels.source_attention(queries, keys, values, lengths),

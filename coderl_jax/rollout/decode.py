@@ -120,7 +120,7 @@ def decode(step: Step, cache: Any, slots: Slots, work: Work, *, top_k: int, top_
 
     def write_one(state: tuple[Stretch, Any]) -> tuple[Stretch, Any]:
         (at, (last, position, done), tokens, logprobs), cache = state
-        logits, cache = step(last, position, cache)
+        logits, cache = step(last, jnp.where(done, 0, position), cache)  # at 0 there is nothing to read
         keys = jax.vmap(jax.vmap(jax.random.fold_in))(work.keys, position)
         token = draw(logits, jnp.where(done, 0.0, work.temperature), keys, top_k, top_p)
         forced = jax.lax.dynamic_index_in_dim(work.forced, at, axis=2, keepdims=False)
