@@ -302,21 +302,21 @@ def test_dropout_differs_by_place_and_key_and_is_off_without_key():
     assert len(masks) == 24
 
 
-@pytest.mark.parametrize("remat", ["products", "layers"])
-def test_rematerialised_layers_give_the_same_gradient_with_dropout(remat):
+@pytest.mark.parametrize(("remat", "unrolled"), [("products", False), ("layers", False), ("nothing", True), ("products", True)])
+def test_layers_that_keep_less_or_are_written_out_give_the_same_gradient_with_dropout(remat, unrolled):
     graphdef, params = new_model(TIED)
     source, mask, target = batch(TIED)
 
-    def gradient(remat):
+    def gradient(remat, unrolled=False):
         def loss(params):
             logits = sequence_logits(
-                t5.keeping(graphdef, params, remat), params, source, mask, target, dropout=0.2, key=jax.random.key(4, impl="rbg")
+                t5.keeping(graphdef, params, remat, unrolled), params, source, mask, target, dropout=0.2, key=jax.random.key(4, impl="rbg")
             )
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], -1))
 
         return jax.jit(jax.grad(loss))(params)
 
-    for ours, again in zip(jax.tree.leaves(gradient("nothing")), jax.tree.leaves(gradient(remat)), strict=True):
+    for ours, again in zip(jax.tree.leaves(gradient("nothing")), jax.tree.leaves(gradient(remat, unrolled)), strict=True):
         np.testing.assert_allclose(ours, again, atol=1e-6, rtol=1e-4)
 
 
