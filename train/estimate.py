@@ -56,12 +56,12 @@ def announced(
     splits, shards = mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor
     limit, narrow = device.memory if device else _memory_here(), mesh.compute == "bfloat16"
     gpu = device.gpu if device else _platform() == "gpu"
-    own = {"fused": narrow and gpu, "unrolled": mesh.unroll}  # fused: see `model.layers.takes_cudnn`
+    fused = narrow and gpu  # see `model.layers.takes_cudnn`
     # A loop on a GPU keeps things at a price (`model.t5.keeping`): "nothing" takes longer there than "products".
     quickest = cost.REMATS[1:] if gpu and not mesh.unroll else cost.REMATS
     choices = quickest if mesh.remat == "auto" else (mesh.remat,)
     taken = {
-        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, copies=copies, **own)
+        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, fused, mesh.unroll, copies)
         for remat in choices
     }
     remat = next((remat for remat, memory in taken.items() if limit is None or memory.total <= ROOM * limit), choices[-1])

@@ -16,16 +16,13 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int
 
-from coderl_jax.model.layers import BATCH_AXES, NEGATIVE
+from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, tensor_split
 from coderl_jax.model.quantized import Vectors, quantized
 
-OWN_BLOCK = 64
-"""Positions of a program that are read together."""
-SOURCE_BLOCK = 64
-"""Positions of a source that are read together."""
+BLOCK = 64
+"""Positions of a program or a source that are read together."""
 QUERIES = 64
 """Slots of a row that read their source together, at most; 16 is the least that the matrix units take."""
-
 PROGRAMS = 256
 """Programs of a grid that fill a GPU; with fewer, sources are divided among several."""
 
@@ -63,7 +60,7 @@ def own_attention(
         same = [new.reshape(old.shape) for new, old in zip(after, leaves, strict=True)]
         return mixed.reshape(p, n, h, c), *jax.tree.unflatten(structure, same)
 
-    heads = _heads(qkv.shape[3])
+    heads = tensor_split(qkv.shape[3])
     cache, slots = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES)
     into = jax.P(BATCH_AXES, None, None, heads), cache, cache, jax.P(heads), slots
     return _on_mesh(call, into, (cache, cache, cache))(qkv, keys, values, line, position)
@@ -84,7 +81,7 @@ def source_attention(
     def call(queries: Array, keys: Vectors, values: Vectors, lengths: Array) -> Array:
         p, n, h, c = queries.shape
         together = min(QUERIES, max(16, pl.next_power_of_2(n)))
-        blocks, pieces = pl.cdiv(n, together), pl.cdiv(jax.tree.leaves(keys)[0].shape[2], SOURCE_BLOCK)
+        blocks, pieces = pl.cdiv(n, together), pl.cdiv(jax.tree.leaves(keys)[0].shape[2], BLOCK)
         parts = max(1, min(PROGRAMS // (p * h * blocks), pieces))
         outputs = [jax.ShapeDtypeStruct((parts, p, n, h, *rest), jnp.float32) for rest in ((c,), (), ())]
         found = pl.pallas_call(
@@ -101,7 +98,7 @@ def source_attention(
         share = jnp.exp(best - jnp.max(best, axis=0))
         return (jnp.sum(share[..., None] * summed, axis=0) / jnp.sum(share * total, axis=0)[..., None]).astype(queries.dtype)
 
-    heads = _heads(queries.shape[2])
+    heads = tensor_split(queries.shape[2])
     slots, cache = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES, heads)
     return _on_mesh(call, (slots, cache, cache, jax.P(BATCH_AXES)), slots)(queries, keys, values, lengths)
 
@@ -109,11 +106,6 @@ def source_attention(
 def _interpreted() -> bool:
     """Without a GPU, for tests: slowly."""
     return jax.devices()[0].platform == "cpu"
-
-
-def _heads(heads: int) -> str | None:
-    mesh = jax.sharding.get_abstract_mesh()
-    return "tensor" if not mesh.empty and heads % mesh.shape["tensor"] == 0 else None
 
 
 def _on_mesh(call: Any, into: Any, out: Any) -> Any:
@@ -142,14 +134,14 @@ def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:
             new.append(vector.astype(jnp.float32))
 
     def bias(start: Array, there: Array) -> Array:
-        return triton.load(line.at[head, pl.ds(length - 1 - at + start, OWN_BLOCK)], mask=there, other=0.0)
+        return triton.load(line.at[head, pl.ds(length - 1 - at + start, BLOCK)], mask=there, other=0.0)
 
     # The query stands in all rows of a tile: less than 16 the matrix units do not take, and only for them is the next block fetched ahead.
     tile = jnp.broadcast_to(query[None], (16, query.shape[0]))
     score = jnp.sum(query.astype(jnp.float32) * new[0]) + line[head, length - 1]
     alone = jnp.full(16, score), jnp.ones(16, jnp.float32), jnp.broadcast_to(new[1][None], tile.shape)
-    blocks = 0, pl.cdiv(at, OWN_BLOCK)
-    _, total, summed = _over(blocks, OWN_BLOCK, at, tile, keys, values, (slot, head), bias, alone)
+    blocks = 0, pl.cdiv(at, BLOCK)
+    _, total, summed = _over(blocks, at, tile, keys, values, (slot, head), bias, alone)
     mixed[slot, head, :] = jnp.max(summed / total[:, None], axis=0).astype(mixed.dtype)
 
 
@@ -167,8 +159,8 @@ def _source(together: int, blocks: int, pieces: int, whole: bool, lengths: Any, 
     query = triton.load(queries.at[row, slots, head, :], mask=there[:, None], other=0.0)
 
     nothing = jnp.full(together, NEGATIVE, jnp.float32), jnp.zeros(together, jnp.float32), jnp.zeros((together, width), jnp.float32)
-    some = part * pieces, jnp.minimum((part + 1) * pieces, pl.cdiv(length, SOURCE_BLOCK))
-    best, total, summed = _over(some, SOURCE_BLOCK, length, query, keys, values, (row, head), lambda *_: 0.0, nothing)
+    some = part * pieces, jnp.minimum((part + 1) * pieces, pl.cdiv(length, BLOCK))
+    best, total, summed = _over(some, length, query, keys, values, (row, head), lambda *_: 0.0, nothing)
     if whole:
         triton.store(outputs[0].at[row, slots, head, :], (summed / total[:, None]).astype(query.dtype), mask=there[:, None])
         return
@@ -178,13 +170,12 @@ def _source(together: int, blocks: int, pieces: int, whole: bool, lengths: Any, 
 
 
 def _over(
-    blocks: tuple[Any, Any], size: int, length: Any, query: Array, keys: Any, values: Any, place: tuple[Any, Any], bias: Any, state: Any
+    blocks: tuple[Any, Any], length: Any, query: Array, keys: Any, values: Any, place: tuple[Any, Any], bias: Any, state: Any
 ) -> tuple[Array, Array, Array]:
     """(best score, sum of weights, values weighed and summed) of each of the queries [q c], over blocks of kept vectors after `state`.
 
     Args:
       blocks: the first, and the one after the last.
-      size: vectors of a block.
       length: vectors that there are.
       query: of the queries.
       keys: refs of bytes and their scale, or of numbers.
@@ -196,8 +187,8 @@ def _over(
 
     def block(number: Array, state: Any) -> Any:
         best, total, summed = state
-        start = number * size
-        there = start + jnp.arange(size) < length
+        start = number * BLOCK
+        there = start + jnp.arange(BLOCK) < length
         key, value = (_read(refs, place, start, there, query.dtype) for refs in (keys, values))
         scores = jnp.where(there[None], triton.dot(query, key[0].T) * key[1] + bias(start, there), NEGATIVE)
         most = jnp.maximum(best, jnp.max(scores, axis=1))

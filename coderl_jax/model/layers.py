@@ -84,6 +84,12 @@ def shard_batch(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
 
 
+def tensor_split(count: int) -> str | None:
+    """The axis `tensor` where the mesh in use divides so many heads or entries evenly; None where they stay whole, or there is no mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return "tensor" if not mesh.empty and count % mesh.shape["tensor"] == 0 else None
+
+
 def whole_width(table: Float[Array, "v d"]) -> Float[Array, "v d"]:
     """A table of the vocabulary with its width whole on every device of the mesh in use, if any; its entries stay split.
 
@@ -92,8 +98,7 @@ def whole_width(table: Float[Array, "v d"]) -> Float[Array, "v d"]:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return table
-    entries = "tensor" if table.shape[0] % mesh.shape["tensor"] == 0 else None
-    return jax.lax.with_sharding_constraint(table, jax.P(entries, None))
+    return jax.lax.with_sharding_constraint(table, jax.P(tensor_split(table.shape[0]), None))
 
 
 def shard_heads(x: Shaped[Array, "..."], heads_axis: int) -> Shaped[Array, "..."]:
@@ -101,7 +106,7 @@ def shard_heads(x: Shaped[Array, "..."], heads_axis: int) -> Shaped[Array, "..."
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x
-    heads = "tensor" if x.shape[heads_axis] % mesh.shape["tensor"] == 0 else None
+    heads = tensor_split(x.shape[heads_axis])
     return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES, *(None,) * (heads_axis - 1), heads))
 
 
