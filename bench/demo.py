@@ -10,9 +10,11 @@ many updates of cross-entropy from the same start with the same schedule. An int
 
 import dataclasses
 import importlib
+import os
 import pathlib
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -22,7 +24,7 @@ from typing import Any, Literal
 
 from coderl_jax import cli
 from coderl_jax.data.problems import load_problems, save_problems
-from coderl_jax.files import describe_run, read_json, write_json, write_text
+from coderl_jax.files import UserError, describe_run, read_json, write_json, write_text
 
 SHIPPED = pathlib.Path(__file__).parent / "models" / "tiny-warmstart"
 PRIMER = SHIPPED.with_name("tiny-primer")
@@ -159,10 +161,32 @@ def scored(test: str, critics: str, prefix: str) -> list[str]:
 
 def run_command(command: str, out: str) -> None:
     """Say a command and run it as a user would, but within this process. OUT in it stands for the folder `out`."""
-    module, *flags = (word.replace("OUT", out) for word in command.split())
-    print(f"$ python -m {module} {shlex.join(flags)}", file=sys.stderr, flush=True)
+    module, *flags = _said(command, out)
     with unittest.mock.patch.object(sys, "argv", ["python", "-m", module, *flags]):  # what manifests tell
         importlib.import_module(module).main(flags)
+
+
+def run_together(commands: Sequence[str], out: str) -> None:
+    """Say commands and run them at once, each in a process that takes of a GPU's memory what it needs.
+
+    Raises:
+      UserError: one failed or was stopped; it has said why.
+    """
+    free = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    running = [subprocess.Popen([sys.executable, "-m", *_said(command, out)], env=free) for command in commands]
+    try:
+        ended = [process.wait() for process in running]
+    finally:  # stopped itself, it stops them
+        for process in running:
+            process.terminate()
+    if any(ended):
+        raise UserError(f"commands at once: expected that all succeed, got exit statuses {ended}; what each said is above")
+
+
+def _said(command: str, out: str) -> list[str]:
+    words = [word.replace("OUT", out) for word in command.split()]
+    print(f"$ python -m {shlex.join(words)}", file=sys.stderr, flush=True)
+    return words
 
 
 BEAT_SECONDS = 20.0
@@ -177,8 +201,8 @@ class Clock:
         if install_seconds:
             self.seconds.setdefault("installation", install_seconds)
 
-    def stage(self, name: str, commands: Sequence[str], out: pathlib.Path) -> None:
-        """Run commands one after the other. Until they are through, what they took so far stands in an entry of its own."""
+    def stage(self, name: str, commands: Sequence[str], out: pathlib.Path, *, together: bool = False) -> None:
+        """Run commands one after the other, or all at once. Until they are through, what they took so far stands in an entry of its own."""
         print(f"\n== {name}", file=sys.stderr)
         entry, began = f"{name}, under way", time.perf_counter()
         before, over = self.seconds.get(entry, 0.0), threading.Event()
@@ -196,8 +220,11 @@ class Clock:
         if not finished:
             beating.start()
         try:
-            for command in commands:
-                run_command(command, str(out))
+            if together:
+                run_together(commands, str(out))
+            else:
+                for command in commands:
+                    run_command(command, str(out))
         finally:
             over.set()
             if not finished:

@@ -1,7 +1,7 @@
 """A model from nothing to solved MBPP problems: pretraining, warm start, critics, RL, critical sampling, all on real data.
 
     python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size laptop    # hours on 2 cores
-    python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu       # half an hour
+    python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu       # minutes
 
 The corpus is the Python of packages from PyPI and of Python's own library. Whatever holds solutions or tests of MBPP's test split is left
 out, of the corpus, of the problems that are taught and of those that checkpoints are chosen by: MBPP's own train and validation splits have
@@ -11,6 +11,7 @@ counted. MBPP shows its tests in the statement, so critical sampling runs the ve
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 import subprocess
@@ -37,6 +38,8 @@ LENGTHS = "--max-prompt-tokens 448 --max-new-tokens 256"
 DRAW = f"{LENGTHS} --temperature 0.8 --top-p 0.95"
 EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
 SAFE = "--time-limit 2 --cache OUT/verdicts"
+HELPERS, PROGRAMS = "critics and repair model", "test: programs"
+INDEPENDENT = {HELPERS, PROGRAMS}  # stages whose commands do not need each other
 VALIDATE = "--validation jsonl:OUT/validation.jsonl --validation-samples 8 --validation-temperature 0.8"
 
 
@@ -53,9 +56,14 @@ class Size:
       batch: windows an update of both.
       warm: updates of the warm start, 32 solutions each.
       helpers: updates of critics and repair model, 16 programs each.
-      rounds: rounds of RL, 48 problems each.
+      rounds: rounds of RL, four updates each.
+      practised: problems a round.
+      drawn: programs of each of them, besides a greedy one.
+      update: programs an update of RL.
       samples: programs a test problem.
       problems: of the test split at most, or None.
+      compute: what layers compute in.
+      together: whether commands that do not need each other run at once.
     """
 
     shape: str
@@ -67,22 +75,29 @@ class Size:
     warm: int
     helpers: int
     rounds: int
+    practised: int
+    drawn: int
+    update: int
     samples: int
     problems: int | None
+    compute: str = "float32"
+    together: bool = False
 
 
 SIZES = {
     "quick": Size(
         shape="--d-model 64 --d-kv 16 --d-ff 128 --heads 4", vocabulary=2000, documents=200, spans=20, following=20, batch=4,
-        warm=20, helpers=10, rounds=2, samples=8, problems=12,
+        warm=20, helpers=10, rounds=2, practised=12, drawn=8, update=32, samples=8, problems=12,
     ),
     "laptop": Size(
         shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=8000, documents=None,
-        spans=1500, following=1500, batch=16, warm=1600, helpers=300, rounds=24, samples=SAMPLES, problems=None,
+        spans=1500, following=1500, batch=16, warm=1600, helpers=300, rounds=24, practised=48, drawn=8, update=32, samples=SAMPLES,
+        problems=None,
     ),
     "gpu": Size(
         shape="--d-model 512 --d-kv 64 --d-ff 2048 --heads 8 --encoder-layers 6 --decoder-layers 6", vocabulary=16000, documents=None,
-        spans=4000, following=6000, batch=64, warm=2000, helpers=400, rounds=40, samples=SAMPLES, problems=None,
+        spans=1500, following=2500, batch=64, warm=1200, helpers=300, rounds=24, practised=128, drawn=16, update=128, samples=SAMPLES,
+        problems=None, compute="bfloat16", together=True,
     ),
 }  # fmt: skip
 
@@ -101,12 +116,15 @@ class ScratchConfig:
     """quick: minutes, shows that it runs; laptop: hours on 2 cores; gpu: CodeT5-small's shape."""
     sources: str | None = None
     """Folder of Python files to pretrain on; none: packages are fetched from PyPI."""
+    prepared: str | None = None
+    """The corpus as such a run prepared it, for a machine without network."""
     unconfined: bool = False
     """Run programs without confinement, on a throw-away machine whose kernel offers none; manifests say so."""
 
     def __post_init__(self):
-        for name in (self.mbpp, self.practice):
-            existing(name, "data")
+        for name in (self.mbpp, self.practice, self.prepared):
+            if name:
+                existing(name, "data")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -118,7 +136,11 @@ def scratch(config: ScratchConfig) -> None:
     out, size = pathlib.Path(config.out), SIZES[config.size]
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock(out / "timing.json")
-    corpora = [config.sources] if config.sources else [str(fetched(out / "sources")), sysconfig.get_paths()["stdlib"]]
+    if size.together:  # else the first of those that share a GPU would take all of its memory
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if not config.prepared:
+        corpora = [config.sources] if config.sources else [str(fetched(out / "sources")), sysconfig.get_paths()["stdlib"]]
+        clock.stage("corpus", [_filled(corpus(size, corpora), config)], out)
     told = {}
     for name, sources in (
         ("problems", (f"mbpp:{config.mbpp}#train", f"jsonl:{config.practice}")),
@@ -129,10 +151,9 @@ def scratch(config: ScratchConfig) -> None:
         save_problems(out / f"{name}.jsonl", kept)
         told[name] = f"{name}: {len(found) - len(kept)} of {len(found)} are like one of the test split: left out"
         print(told[name], file=sys.stderr)
-    for name, commands in stages(size, corpora).items():
-        clock.stage(name, [_filled(command, config) for command in commands], out)
-    for title, commands in rows(size).values():
-        clock.stage(f"test: {title}", [_filled(command, config) for command in commands], out)
+    for name, commands in stages(size).items():
+        together = size.together and name in INDEPENDENT
+        clock.stage(name, [_filled(command, config) for command in commands], out, together=together)
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
     table = "\n".join([header(config), *told.values(), "", result(out, size), clock.table()])
     write_text(out / "table.txt", table)
@@ -158,7 +179,7 @@ def _asked(problem: Problem) -> tuple[str, ...]:
 
 
 def _filled(command: str, config: ScratchConfig) -> str:
-    command = command.replace("MBPP", config.mbpp)
+    command = command.replace("MBPP", config.mbpp).replace("PREPARED", config.prepared or "OUT/prepared")
     judges = any(f" {flag} " in f"{command} " for flag in ("--time-limit", "--cache"))
     return command + (" --unconfined" if config.unconfined and judges else "")
 
@@ -180,22 +201,25 @@ def fetched(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def stages(size: Size, corpora: Sequence[str]) -> dict[str, list[str]]:
-    """Title -> commands of everything before the test."""
+def corpus(size: Size, corpora: Sequence[str]) -> str:
+    """The command that prepares what is pretrained on."""
     limit = f"--limit {size.documents}" if size.documents else ""
-    adam = "--decay-power 1 --beta2 0.98 --dropout 0"
+    read = " ".join(f"files:{folder}" for folder in corpora)
+    return f"""train.prepare --corpus {read} --exclude mbpp:MBPP#test {limit} --tokenizer-size {size.vocabulary}
+        --tokenizer-documents 2000 --out PREPARED"""
+
+
+def stages(size: Size) -> dict[str, list[str]]:
+    """Title -> commands of everything after the corpus."""
+    adam = f"--decay-power 1 --beta2 0.98 --dropout 0 --compute {size.compute}"
     fit = f"--batch-size {size.batch} --warmup-steps {max(1, size.spans // 20)} {adam} --learning-rate 2e-3 --end-learning-rate 1e-4"
-    pretrain = f"train.pretrain --prepared OUT/prepared {fit} --save-every 500 --measure-every 500"
+    pretrain = f"train.pretrain --prepared PREPARED {fit} --save-every 500 --measure-every 500"
     learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
         --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --save-every {size.helpers}"""
-    schedule = f"--batch-size 32 --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam}"
+    schedule = f"--batch-size {size.update} --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam}"
     few = "--limit 24" if size.problems else ""
-    read = " ".join(f"files:{folder}" for folder in corpora)
+    drawn = rows(size).values()
     return {
-        "corpus": [
-            f"""train.prepare --corpus {read} --exclude mbpp:MBPP#test {limit} --tokenizer-size {size.vocabulary}
-                --tokenizer-documents 2000 --out OUT/prepared"""
-        ],
         "masked spans": [f"{pretrain} --objective spans --sequence-length 512 {size.shape} --steps {size.spans} --out OUT/spans"],
         "next tokens": [
             f"""{pretrain} --objective next-tokens --init OUT/spans {LENGTHS} --sequence-length 384 --steps {size.following}
@@ -208,25 +232,28 @@ def stages(size: Size, corpora: Sequence[str]) -> dict[str, list[str]]:
         ],
         "programs to learn from": [
             f"""sample.generate --actor OUT/warm --problems jsonl:OUT/problems.jsonl {few} --num-samples 8 {EXPLORE}
-                --out OUT/learn/programs.jsonl""",
+                --compute {size.compute} --out OUT/learn/programs.jsonl""",
             f"sample.judge --problems jsonl:OUT/problems.jsonl --programs OUT/learn/programs.jsonl {SAFE} --out OUT/learn/verdicts.jsonl",
         ],
-        "critics and repair model": [
+        HELPERS: [
             f"train.critic {learn} --out OUT/critic",
             f"train.critic {learn} --classes 2 --out OUT/binary",
             f"train.repair {learn} --out OUT/repair",
         ],
         "RL": [
             f"""train.rl --problems jsonl:OUT/problems.jsonl {few} --supervised jsonl:OUT/problems.jsonl --init OUT/warm --critic OUT/critic
-                {EXPLORE} --num-samples 8 {SAFE} --rounds {size.rounds} --problems-per-round 48 --updates-per-round 4
+                {EXPLORE} --num-samples {size.drawn} {SAFE} --rounds {size.rounds} --problems-per-round {size.practised}
+                --updates-per-round 4
                 --negative-weight 0.25 --ce-weight 0.1 {schedule} {VALIDATE} {"--validation-limit 8" if size.problems else ""}
                 --validate-every {max(1, size.rounds // 5)} --out OUT/rl"""
         ],
+        PROGRAMS: [draw for _, draw, _ in drawn],
+        "test: evaluation": [evaluate for _, _, evaluate in drawn],
     }
 
 
-def rows(size: Size) -> dict[str, tuple[str, list[str]]]:
-    """Row -> its title and commands; all draw the same number of programs."""
+def rows(size: Size) -> dict[str, tuple[str, str, str]]:
+    """Row -> its title, and the commands that draw and that evaluate; all draw the same number of programs."""
     limit = f"--limit {size.problems}" if size.problems else ""
     found = {}
     for name, title in (("warm", "warm start"), ("rl", "RL")):
@@ -239,12 +266,10 @@ def rows(size: Size) -> dict[str, tuple[str, list[str]]]:
             ks = " ".join(str(k) for k in (1, 10, SAMPLES) if k <= size.samples)
             found[row] = (
                 title + (", critical sampling" if critical else ""),
-                [
-                    f"""{command} --actor OUT/{name} --problems mbpp:MBPP#test {limit} --num-samples {size.samples} {DRAW} --seed 1
-                        --out OUT/test/{row}.programs.jsonl""",
-                    f"""sample.evaluate --problems mbpp:MBPP#test {limit} --programs OUT/test/{row}.programs.jsonl {SAFE} --k {ks} --n 1
-                        {compared} --out OUT/test/{row}.report.json""",
-                ],
+                f"""{command} --actor OUT/{name} --problems mbpp:MBPP#test {limit} --num-samples {size.samples} {DRAW} --seed 1
+                    --compute {size.compute} --out OUT/test/{row}.programs.jsonl""",
+                f"""sample.evaluate --problems mbpp:MBPP#test {limit} --programs OUT/test/{row}.programs.jsonl {SAFE} --k {ks} --n 1
+                    {compared} --out OUT/test/{row}.report.json""",
             )
     return found
 
@@ -254,7 +279,7 @@ def result(out: pathlib.Path, size: Size) -> str:
     ks = [str(k) for k in (1, 10, SAMPLES) if k <= size.samples]
     metrics = [("pass@k", k) for k in ks] + [("n@k", f"1@{ks[-1]}")]
     names = [f"pass@{k}" if group == "pass@k" else k for group, k in metrics]
-    reports = {row: (title, read_json(out / "test" / f"{row}.report.json")) for row, (title, _) in rows(size).items()}
+    reports = {row: (title, read_json(out / "test" / f"{row}.report.json")) for row, (title, *_) in rows(size).items()}
     lines = [["", *names]]
     for title, report in reports.values():
         lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), ".1f") for g, k in metrics)])

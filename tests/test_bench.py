@@ -53,9 +53,8 @@ def _commands():
         yield objectives.training(ablation.FULL, 1, name, flags)
         yield from objectives.testing(ablation.FULL, 1, name)
     for size in scratch.SIZES.values():
-        for commands in scratch.stages(size, ["sources", "library"]).values():
-            yield from commands
-        for _, commands in scratch.rows(size).values():
+        yield scratch.corpus(size, ["sources", "library"])
+        for commands in scratch.stages(size).values():
             yield from commands
 
 
