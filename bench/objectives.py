@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from bench import ablation
 from bench.ablation import (
     CE_WEIGHT,
-    FULL,
     LEARNT_FROM,
     METRICS,
     QUICK,
@@ -38,6 +38,7 @@ from coderl_jax.data.tiny import SIZES
 from coderl_jax.files import write_json, write_text
 
 FILES = "seed*/measured.json"
+FULL = dataclasses.replace(ablation.FULL, rounds=20, learn="--limit 1000")
 PROBLEMS = 64  # a round
 DRAWN = 8  # of a problem, and a greedy one
 ROWS = {  # name -> title, flags of train.rl
@@ -113,7 +114,7 @@ def training(size: Size, seed: int, name: str, flags: str) -> str:
     careful += f" --ce-weight {CE_WEIGHT}" if name != "coderl-upstream" else ""  # whose cross-entropy is half of every update
     return f"""train.rl --problems tiny#practice --supervised tiny#train --init SEED/warm {careful} {EXPLORE} --num-samples {DRAWN}
         --problems-per-round {problems_a_round(size, flags)} --rounds {size.rounds} --updates-per-round {UPDATES_PER_ROUND}
-        {SCHEDULE} {flags} --seed {seed} {SAFE} {size.validation} --validate-every {max(1, size.rounds // 6)} --out SEED/{name}"""
+        {SCHEDULE} {flags} --seed {seed} {SAFE} {size.validation} --validate-every {max(1, size.rounds // 5)} --out SEED/{name}"""
 
 
 def problems_a_round(size: Size, flags: str) -> int:

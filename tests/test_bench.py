@@ -50,8 +50,8 @@ def _commands():
     for name in int8.ROWS:
         yield from int8.commands(name, int8.Int8BenchConfig(limit=3))
     for name, (_, flags) in objectives.ROWS.items():
-        yield objectives.training(ablation.FULL, 1, name, flags)
-        yield from objectives.testing(ablation.FULL, 1, name)
+        yield objectives.training(objectives.FULL, 1, name, flags)
+        yield from objectives.testing(objectives.FULL, 1, name)
     for size in scratch.SIZES.values():
         yield scratch.corpus(size, ["sources", "library"])
         for commands in scratch.stages(size).values():
@@ -69,9 +69,11 @@ def test_every_command_of_the_benches_is_one():
 
 
 def test_objectives_differ_in_nothing_else():
+    learn, *_ = ablation.helpers(objectives.FULL, "practice", "SEED/practice", 2)
+    assert "--limit 1000 --num-samples 4" in learn  # what a critic learns from
     parsed = {}
     for name, (_, flags) in objectives.ROWS.items():
-        _, *words = objectives.training(ablation.FULL, 2, name, flags).split()
+        _, *words = objectives.training(objectives.FULL, 2, name, flags).split()
         parsed[name] = cli.parse(stages_train.RLConfig, words)
     shared = ("init", "problems", "supervised", "rounds", "updates_per_round", "passes", "seed")
     groups = ("lengths", "sampling", "judging", "validation", "guard")
@@ -82,8 +84,8 @@ def test_objectives_differ_in_nothing_else():
         assert dataclasses.replace(config.optimizer, **same) == dataclasses.replace(parsed["coderl"].optimizer, **same)
         assert config.terms.ce_weight == (1 if name == "coderl-upstream" else ablation.CE_WEIGHT)
         assert config.terms.negative_weight == (1 if name in ("ppo", "stepcoder") else 0.25)
-        generated = config.rounds * config.problems_per_round * (1 + config.sampling.num_samples) + (12000 if config.critic else 0)
-        assert 0.98 * 34560 < generated <= 34560
+        generated = config.rounds * config.problems_per_round * (1 + config.sampling.num_samples) + (4000 if config.critic else 0)
+        assert 0.98 * 11520 < generated <= 11520
         whole_round = config.problems_per_round * config.sampling.num_samples == config.updates_per_round * config.optimizer.batch_size
         assert whole_round == (name in ("ppo", "stepcoder"))
     for config in parsed.values():
