@@ -118,7 +118,7 @@ def ablation(config: AblationConfig) -> None:
         config = dataclasses.replace(config, seeds=config.seeds[:1], settings=config.settings[:1])
     for seed in config.seeds:
         run_seed(out, size, seed, config)
-    parts = read_parts(out, FILES, _rows_of, SETTINGS)
+    parts = read_parts(out, FILES, lambda part: _rows_of(part["size"]), SETTINGS, also=("critics",))
     results, made = summary(parts), header(config)  # before anything changes in the tree
     write_json(out / "results.json", results)
     text = "\n".join([made, tables(results), hours(parts)])

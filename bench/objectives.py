@@ -7,8 +7,9 @@
 Every objective starts from the shipped warm start, generates the same number of programs for `tiny#practice` in as many rounds, makes as
 many updates of the same schedule and keeps the parameters that validate best; seeds choose problems, programs and order. A critic learns
 from programs too: its rows have fewer problems a round for that. Updates read 32 programs that tell something, those of a value model,
-which learns from all, 128: all that a round has. The test split is read at the end, 10 programs a problem. What a seed measured is in
-`seed*/measured.json`; `--seeds --out FOLDER` joins what is there.
+which learns from all, 128: all that a round has. The test split is read once a row is trained, 10 programs a problem, and chooses
+nothing. What a row measured with a seed is in `seed*/ROW.measured.json`; `--seeds --out FOLDER` joins what is there, of the rows that
+every seed has.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ from coderl_jax.config import expect
 from coderl_jax.data.tiny import SIZES
 from coderl_jax.files import write_json, write_text
 
-FILES = "seed*/measured.json"
+FILES = "seed*/*.measured.json"
 FULL = dataclasses.replace(ablation.FULL, rounds=20, learn="--limit 1000")
 PROBLEMS = 64  # a round
 DRAWN = 8  # of a problem, and a greedy one
@@ -47,10 +48,11 @@ ROWS = {  # name -> title, flags of train.rl
     "greedy": ("REINFORCE, greedy baseline", "--objective reinforce --baseline greedy"),
     "loo": ("REINFORCE, leave one out", "--objective reinforce --baseline leave-one-out"),
     "grpo": ("GRPO, no KL", "--objective grpo"),
-    "ppo": ("PPO", "--objective ppo --batch-size 128"),
     "rltf": ("RLTF", "--objective rltf"),
+    "ppo": ("PPO", "--objective ppo --batch-size 128"),
     "stepcoder": ("StepCoder", "--objective stepcoder --batch-size 128"),
 }
+START = {"warm": ("warm start", "")}
 CAREFUL = {"coderl", "coderl-upstream", "greedy", "loo", "grpo", "rltf"}  # take --negative-weight, as the ablation's runs do
 
 
@@ -81,7 +83,7 @@ def objectives(config: ObjectivesConfig) -> None:
     jax.config.update("jax_compilation_cache_dir", str(out / ".jax_cache"))
     for seed in config.seeds[:1] if config.quick else config.seeds:
         run_seed(out, size, seed, config)
-    parts = read_parts(out, FILES, lambda size: {"warm", *ROWS})
+    parts = read_parts(out, FILES, lambda part: {part["setting"]}, START | ROWS)
     results, made = summary(parts), header(config)  # before anything changes in the tree
     write_json(out / "results.json", results)
     text = "\n".join([made, table(results), hours(parts)])
@@ -90,22 +92,27 @@ def objectives(config: ObjectivesConfig) -> None:
 
 
 def run_seed(out: pathlib.Path, size: Size, seed: int, config: ObjectivesConfig) -> None:
-    """Every stage of a seed that is not finished, then what was measured."""
+    """Every row of a seed that is not finished: trained, then measured."""
     folder = out / f"seed{seed}"
     folder.mkdir(exist_ok=True)
     clock = Clock(folder / "timing.json")
     copy_model(SHIPPED, folder / "warm")
-    stages = [("critic", helpers(size, "practice", "SEED/practice", seed)[:3])]
-    for name, (title, flags) in ROWS.items():
-        stages.append((title, [training(size, seed, name, flags)]))
-    stages.append(("test", [command for name in ("warm", *ROWS) for command in testing(size, seed, name)]))
-    for title, commands in stages:
-        run_stage(clock, title, commands, seed, out)
-    found = {name: per_problem(folder / "test" / name) for name in ("warm", *ROWS)}
-    rows = {name: {m: [round(p[family][k], 6) for p in problems] for m, (family, k) in METRICS.items()} for name, problems in found.items()}
-    told = {"seed": seed, "made": made_by(config), "seconds": clock.seconds, "size": dataclasses.asdict(size), "rows": rows}
-    told |= {"problems": [problem["id"] for problem in found["warm"]], "runs": {name: course(folder / name) for name in ROWS}}
-    write_text(folder / "measured.json", json.dumps(told) + "\n")
+    for name, (title, flags) in (START | ROWS).items():
+        part = folder / f"{name}.measured.json"
+        if part.exists():
+            continue
+        stages = {f"{title}: test": testing(size, seed, name)}
+        if flags:
+            stages = {title: [training(size, seed, name, flags)], **stages}
+        if "--critic" in flags:
+            stages = {"critic": helpers(size, "practice", "SEED/practice", seed)[:3], **stages}
+        for stage, commands in stages.items():
+            run_stage(clock, stage, commands, seed, out)
+        found = per_problem(folder / "test" / name)
+        told = {"seed": seed, "setting": name, "made": made_by(config), "size": dataclasses.asdict(size)}
+        told |= {"seconds": {stage: clock.seconds[stage] for stage in stages}, "problems": [problem["id"] for problem in found]}
+        told |= {"rows": {name: {m: [round(p[family][k], 6) for p in found] for m, (family, k) in METRICS.items()}}}
+        write_text(part, json.dumps(told | {"runs": {name: course(folder / name)} if flags else {}}) + "\n")
 
 
 def training(size: Size, seed: int, name: str, flags: str) -> str:
@@ -132,29 +139,39 @@ def testing(size: Size, seed: int, name: str) -> list[str]:
 
 
 def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Every row and its difference from the warm start and from CodeRL, with intervals over problems and seeds."""
-    values = {name: {m: np.array([part["rows"][name][m] for part in parts], float) for m in METRICS} for name in ("warm", *ROWS)}
+    """Every row that all seeds have, and its difference from the warm start and from CodeRL, with intervals over problems and seeds.
+
+    Raises:
+      UserError: a seed lacks the warm start or CodeRL.
+    """
+    seeds = sorted({part["seed"] for part in parts})
+    found = {(part["seed"], part["setting"]): part for part in parts}
+    whole = [name for name in START | ROWS if all((seed, name) in found for seed in seeds)]
+    for name in ("warm", "coderl"):
+        expect(name in whole, "--out", f"{name} of every seed, which all else is compared with", whole)
+    values = {name: {m: np.array([found[seed, name]["rows"][name][m] for seed in seeds], float) for m in METRICS} for name in whole}
 
     def minus(name: str, other: str) -> dict[str, Any]:
         return estimates({metric: values[name][metric] - values[other][metric] for metric in METRICS})
 
     return {
-        "seeds": [part["seed"] for part in parts],
+        "seeds": seeds,
+        "missing": [name for name in ROWS if name not in whole],
         "rows": {
             name: {
                 **estimates(values[name]),
                 "minus_warm": minus(name, "warm"),
                 "minus_coderl": minus(name, "coderl"),
-                "runs": [part["runs"][name] for part in parts if name in part["runs"]],
+                "runs": [found[seed, name]["runs"][name] for seed in seeds if name in found[seed, name]["runs"]],
             }
-            for name in values
+            for name in whole
         },
     }
 
 
 def table(results: dict[str, Any]) -> str:
     """The results as text, in percent; differences in points."""
-    titles = {"warm": "warm start", **{name: title for name, (title, _) in ROWS.items()}}
+    titles = {name: title for name, (title, _) in (START | ROWS).items()}
     for name, row in results["rows"].items():
         if row["minus_warm"]["pass@1"]["interval_95"][1] < 0:
             titles[name] += ", below its start"
@@ -181,6 +198,8 @@ def table(results: dict[str, Any]) -> str:
     about = f"""{SAMPLES} programs a test problem; means over seeds and problems with 95% intervals over both
 kept: the round whose parameters each seed keeps, by validation; 0 is the warm start
 negative advantages weigh 0.25, with PPO and StepCoder 1; cross-entropy weighs {CE_WEIGHT}, in CodeRL's released form as much as RL"""
+    if results["missing"]:
+        about += f"\nnot measured with every seed, so not here: {', '.join(ROWS[name][0] for name in results['missing'])}"
     return f"{about}\n\n{ruled([head, *rows])}\n"
 
 

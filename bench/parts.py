@@ -49,15 +49,20 @@ def per_problem(name: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def read_parts(
-    folder: pathlib.Path, files: str, rows_of: Callable[[dict[str, Any]], Collection[str]], settings: Collection[str] = ()
+    folder: pathlib.Path,
+    files: str,
+    rows_of: Callable[[dict[str, Any]], Collection[str]],
+    settings: Collection[str],
+    also: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """What was measured, a part a file.
 
     Args:
       folder: of everything.
       files: pattern of their names below it.
-      rows_of: a part's size -> names that its rows must have.
-      settings: what its `setting` may be; none: parts have no setting.
+      rows_of: a part -> names that its rows must have.
+      settings: what its `setting` may be.
+      also: names of dictionaries that a part has besides.
 
     Raises:
       UserError: none, a malformed one, two of one seed and setting, or parts of unlike sizes or problems.
@@ -67,15 +72,15 @@ def read_parts(
     for path in sorted(folder.glob(files)):
         part = read_json(path)
         kinds = {"seed": int, "size": dict, "problems": list, "rows": dict, "runs": dict, "seconds": dict, "made": dict}
-        kinds |= {"critics": dict} if settings else {}
+        kinds |= dict.fromkeys(also, dict)
         wrong = [name for name, kind in kinds.items() if not isinstance(part, dict) or not isinstance(part.get(name), kind)]
         if wrong:
             raise UserError(f"{path}: {wrong[0]}: expected what a seed measured, got {shown(part)}; run the seed again")
-        if settings and part.get("setting") not in settings:
+        if part.get("setting") not in settings:
             raise UserError(f"{path}: setting: expected one of {', '.join(settings)}, got {shown(part.get('setting'))}; run the seed again")
-        if missing := sorted(set(rows_of(part["size"])) - part["rows"].keys()):
+        if missing := sorted(set(rows_of(part)) - part["rows"].keys()):
             raise UserError(f"{path}: rows: expected {missing[0]} among them, got {shown(sorted(part['rows']))}; run the seed again")
-        key = part["seed"], part.get("setting")
+        key = part["seed"], part["setting"]
         if key in seen:
             raise UserError(f"{path}: seed: expected each once, got {part['seed']} again, after {seen[key]}; drop one")
         seen[key] = path
@@ -124,7 +129,7 @@ def hours(parts: Sequence[dict[str, Any]]) -> str:
     minutes = [[of_seed.get(name, 0.0) / 60 for of_seed in seconds.values()] for name in names]
     rows = [[name, *(f"{value:.1f}" for value in row)] for name, row in zip(names, minutes, strict=True)]
     total = ["total", *(f"{sum(column):.1f}" for column in zip(*minutes, strict=True))]
-    named = [f"seed {part['seed']}" + (f", {part['setting']}" if "setting" in part else "") for part in parts]
+    named = [f"seed {part['seed']}, {part['setting']}" for part in parts]
     made = [f"{name}: {', '.join(map(str, part['made'].values()))}" for name, part in zip(named, parts, strict=True)]
     return "\n".join([ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
 

@@ -93,12 +93,16 @@ def test_objectives_differ_in_nothing_else():
 
 
 def test_what_objectives_measured_becomes_a_table(tmp_path):
-    names, problems = ("warm", *objectives.ROWS), ["a", "b"]
+    names = ("warm", *objectives.ROWS)
     for seed in (0, 1):
-        rows = {name: {metric: [0.5, 0.1 * number] for metric in ablation.METRICS} for number, name in enumerate(names)}
-        part = {"seed": seed, "made": {"commit": "c"}, "seconds": {"CodeRL": 60.0}, "size": {}, "problems": problems, "rows": rows}
         (tmp_path / f"seed{seed}").mkdir()
-        write_json(tmp_path / f"seed{seed}" / "measured.json", part | {"runs": {"ppo": {"kept": 30, "rolled_back": 1}}})
+        for number, name in enumerate(names):
+            if (seed, name) == (1, "rltf"):
+                continue  # not measured yet
+            part = {"seed": seed, "setting": name, "made": {"commit": "c"}, "seconds": {name: 60.0}, "size": {}, "problems": ["a", "b"]}
+            part["rows"] = {name: {metric: [0.5, 0.1 * number] for metric in ablation.METRICS}}
+            part["runs"] = {name: {"kept": 30, "rolled_back": 1}} if name != "warm" else {}
+            write_json(tmp_path / f"seed{seed}" / f"{name}.measured.json", part)
     objectives.main(["--seeds", "--out", str(tmp_path)])
     text = (tmp_path / "table.txt").read_text()
     ppo = next(line for line in text.splitlines() if line.startswith("PPO"))
@@ -108,6 +112,18 @@ def test_what_objectives_measured_becomes_a_table(tmp_path):
     assert ppo.rstrip().endswith("2")
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["rows"]["ppo"]["minus_coderl"]["pass@1"]["mean"] == pytest.approx(0.05 * (number - 1))
+    assert "rltf" not in results["rows"]
+    assert "not measured with every seed, so not here: RLTF\n" in text
+
+
+def test_objectives_are_compared_with_what_every_seed_has(tmp_path, capsys):
+    part = {"seed": 0, "setting": "ppo", "made": {}, "seconds": {}, "size": {}, "problems": ["a"], "runs": {}}
+    (tmp_path / "seed0").mkdir()
+    write_json(tmp_path / "seed0" / "ppo.measured.json", part | {"rows": {"ppo": {}}})
+    with pytest.raises(SystemExit) as stop:
+        objectives.main(["--seeds", "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "--out: expected warm of every seed, which all else is compared with, got ['ppo']" in capsys.readouterr().err
 
 
 def test_controls_have_the_updates_and_the_schedule_of_rl():
