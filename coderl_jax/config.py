@@ -5,6 +5,7 @@ Defaults are the paper's where it states one (CodeRL, section 4); the demo shows
 
 import dataclasses
 import importlib.util
+import os
 from typing import Any, Literal
 
 from coderl_jax.files import UserError, shown
@@ -149,15 +150,16 @@ class Sampling:
     """Nucleus mass in (0, 1]; 1 keeps every token."""
     top_k: int = 0
     """Most likely tokens kept; 0 keeps every token."""
-    rows_per_batch: int = 256
-    """Programs decoded together; when one ends, another begins in its place."""
+    rows_per_batch: int | None = None
+    """Programs decoded together; when one ends, another begins in its place. None: 256 on CPUs; on other devices up to 1,024 each, as many
+    as half their memory holds the keys and values of."""
     sampling_cache: Literal["compute", "int8"] = "compute"
     """How keys and values are kept while programs are drawn: as layers compute, or as bytes (half of bfloat16's memory and reading)."""
     sampling_weights: Literal["compute", "int8"] = "compute"
     """How the decoder's matrices are kept while programs are drawn: as layers compute, or as bytes."""
 
     def __post_init__(self):
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "num_samples", "rows_per_batch")
+        expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "num_samples", "rows_per_batch")
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "temperature")
         expect_each(self, "a number in (0, 1]", lambda v: 0 < v <= 1, "top_p")
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "top_k")
@@ -183,15 +185,21 @@ class Judging:
     """Run programs without the sandbox's confinement where the kernel offers none. For programs you trust."""
     cache: str | None = None
     """Folder of verdicts kept between runs; none: nothing is kept."""
-    workers: int = 2
-    """Processes that run programs, on each host."""
+    workers: int | None = None
+    """Processes that run programs, on each host; none: one a core."""
     dask: str | None = None
     """Scheduler of a Dask cluster whose workers run programs in place of these processes, such as tcp://10.0.0.2:8786."""
 
     def __post_init__(self):
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "time_limit")
         expect_each(self, "a whole number >= 16", lambda v: v >= 16, "memory_limit")
-        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "workers")
+        expect_each(self, "a whole number >= 1", lambda v: v is None or v >= 1, "workers")
+
+    @property
+    def processes(self) -> int:
+        """`workers`, or the cores that this process may run on."""
+        here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or here
 
 
 def updates_in(epochs: float, examples: int, batch_size: int) -> int:

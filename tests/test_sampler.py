@@ -17,7 +17,7 @@ from coderl_jax.model.mesh import abstract_params
 from coderl_jax.model.t5 import sequence_logits
 from coderl_jax.objectives.losses import token_logprobs
 from coderl_jax.rollout.decode import row_keys
-from coderl_jax.rollout.sampler import Request, Sampler, by_length
+from coderl_jax.rollout.sampler import Request, Sampler, by_length, slots_for
 
 SHAPE = ModelShape(vocab_size=264, d_model=16, d_kv=8, d_ff=24, heads=2, encoder_layers=1, decoder_layers=2)
 LENGTHS = Lengths(max_prompt_tokens=40, max_new_tokens=12)
@@ -245,3 +245,21 @@ def test_ids_beyond_the_tokenizers_are_never_drawn():
     assert max(max(program.tokens) for program in programs) < 262
     everything = drawn([request(name, 64) for name in PROMPTS], temperatures=[3.0] * 64)
     assert max(max(program.tokens) for program in everything.values()) >= 262, "the model would"
+
+
+def test_how_many_programs_are_decoded_together_depends_on_the_device():
+    large = ModelShape(vocab_size=32100, d_model=1024, d_kv=64, d_ff=4096, heads=16, encoder_layers=24, decoder_layers=24)
+    lengths = Lengths(max_prompt_tokens=600, max_new_tokens=512)
+
+    def slots(width=2, memory=80e9, cache="compute", rows=None, shape=large, **here):
+        return slots_for(Sampling(sampling_cache=cache, rows_per_batch=rows), shape, lengths, width, memory, **here)
+
+    each = 24 * 2 * 1024 * 2 * (512 + 600 / 4)  # four programs read a source
+    assert slots() == 40e9 // each // 64 * 64
+    assert slots(memory=80e9 / 2**10) == 1
+    assert slots(width=4, memory=160e9) == slots()
+    assert slots(width=4, cache="int8", memory=40e9) == slots()
+    assert slots(devices=8) == 8 * slots()
+    assert slots(rows=7, devices=8) == 7
+    assert slots(shape=SHAPE) == slots(memory=None) == 1024
+    assert slots(on_cpu=True) == 256

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +44,7 @@ def announced(
     Raises:
       UserError: devices cannot share model or batch, the batch does not fit the memory of the device here, an unknown device.
     """
-    from coderl_jax.model.mesh import check_mesh
+    from coderl_jax.model.mesh import check_mesh, device_memory
 
     rows = optimizer.batch_size // optimizer.accumulate
     device, count = cost.device_named(estimate) if estimate else (None, 1)
@@ -54,7 +53,7 @@ def announced(
     check_mesh(mesh, shape, rows)
     longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
     splits, shards = mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor
-    limit, narrow = device.memory if device else _memory_here(), mesh.compute == "bfloat16"
+    limit, narrow = device.memory if device else device_memory(), mesh.compute == "bfloat16"
     gpu = device.gpu if device else _platform() == "gpu"
     fused = narrow and gpu  # see `model.layers.takes_cudnn`
     # A loop on a GPU keeps things at a price (`model.t5.keeping`): "nothing" takes longer there than "products".
@@ -125,13 +124,14 @@ def drawing_cost(config: Any, model: Any, problems: Sequence[Any], programs: int
       programs: of all problems together.
       samples: of one problem, which share a prompt.
     """
-    from coderl_jax.rollout.sampler import requests_for
+    from coderl_jax.rollout.sampler import requests_for, slots_for
     from coderl_jax.sandbox import Judge
 
     device, _ = cost.device_named(config.estimate)
     narrow = config.mesh.compute == "bfloat16"
     requests, _ = requests_for([p.public() for p in problems], model.tokenizer, config.lengths, 1)
-    s, t, rows = max(len(request.prompt) for request in requests), config.lengths.max_new_tokens, config.sampling.rows_per_batch
+    s, t = max(len(request.prompt) for request in requests), config.lengths.max_new_tokens
+    rows = slots_for(config.sampling, model.shape, config.lengths, 2 if narrow else 4, device.memory)
     flops = programs * sum(cost.forward_flops(model.shape, s, t))
     moved, _ = cost.decoding_work(model.shape, rows / samples, rows, s, t / 2, 2 if narrow else 4)
     peak = device.flops * (1 if narrow else device.wide)
@@ -140,7 +140,7 @@ def drawing_cost(config: Any, model: Any, problems: Sequence[Any], programs: int
     judging = 0.0
     if tested:
         with Judge(config.judging) as judge:
-            judging = programs * judging_seconds(judge, tested, config.judging.workers)
+            judging = programs * judging_seconds(judge, tested, config.judging.processes)
     return cost.Cost(0.0, flops, seconds / 3600, cost.Memory(0.0, 0.0), programs, judging)
 
 
@@ -182,18 +182,3 @@ def _platform() -> str:
     import jax
 
     return jax.local_devices()[0].platform
-
-
-def _memory_here() -> float | None:
-    """Bytes of a device's memory, of a CPU's all there is; None where nobody says."""
-    import jax
-
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats:
-        return stats.get("bytes_limit")
-    if device.platform != "cpu" or sys.platform != "linux":
-        return None
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

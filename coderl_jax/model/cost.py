@@ -172,6 +172,12 @@ def decoding_work(shape: ModelShape, prompts: int | float, rows: int, s: int, t:
     return float(moved), float(rows * 2 * (weights + kept * (s + t)))
 
 
+def slot_bytes(shape: ModelShape, s: int, t: int, sharing: int, width: int) -> int:
+    """Bytes of the keys and values that one program needs while it is drawn: its own `t` tokens', and its share of a source of `s` tokens,
+    which `sharing` programs read. Numbers are `width` bytes wide."""
+    return -(-shape.decoder_layers * 2 * shape.heads * shape.d_kv * width * (s + sharing * t) // sharing)
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """What a run takes.

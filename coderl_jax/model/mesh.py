@@ -7,6 +7,7 @@ every layer keep its batch spread; without it results are the same, but the comp
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -147,6 +148,17 @@ def current_mesh() -> Mesh | None:
 def rows_split(mesh: Mesh | None) -> int:
     """Among how many devices a batch's rows are split."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def device_memory() -> int | None:
+    """Bytes of a device's memory, of a CPU's all there is; None where nobody says."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats:
+        return stats.get("bytes_limit")
+    if device.platform != "cpu" or sys.platform != "linux":
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def on_current_mesh(params: Any) -> Any:

@@ -9,16 +9,27 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
+
 from coderl_jax.config import Lengths, ModelShape, Sampling
 from coderl_jax.data.prompts import generation_prompt, prompt_tokens
 from coderl_jax.data.tokenizer import Tokenizer
-from coderl_jax.model.mesh import current_mesh, rows_split
+from coderl_jax.model.cost import slot_bytes
+from coderl_jax.model.mesh import current_mesh, device_memory, rows_split
 from coderl_jax.rollout.engine import Compiled, Engine
-from coderl_jax.rollout.schedule import Schedule, slots_in_rows
+from coderl_jax.rollout.schedule import FEWEST, Schedule, slots_in_rows
 from coderl_jax.types import Program, PublicProblem
 
 WINDOW = 8
 """Batches a window."""
+ON_CPU = 256
+"""Programs decoded together on a CPU."""
+MOST = 1024
+"""Programs that another device decodes together, at most: more are hardly quicker."""
+STEP = 64
+"""What that number is a multiple of, unless memory is very small."""
+ROOM = 0.5
+"""Share of its memory that their keys and values may fill: an update of RL needs some too."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +63,38 @@ def requests_for(
 
 def window_of(sampling: Sampling) -> int:
     """Problems worked on between two writes, so many batches of them; within a window those of similar length share a batch."""
-    return WINDOW * max(1, sampling.rows_per_batch // sampling.num_samples)
+    return WINDOW * max(1, (sampling.rows_per_batch or ON_CPU) // sampling.num_samples)
+
+
+def slots_for(
+    sampling: Sampling,
+    shape: ModelShape,
+    lengths: Lengths,
+    width: int,
+    memory: float | int | None,
+    *,
+    on_cpu: bool = False,
+    devices: int = 1,
+) -> int:
+    """Programs decoded together: `--rows-per-batch`, or what suits the device.
+
+    Args:
+      sampling: how they are drawn.
+      shape: the actor's.
+      lengths: of prompts and programs.
+      width: bytes of a number of the cache.
+      memory: of a device, bytes; None: unknown, and taken for enough.
+      on_cpu: whether it is a CPU.
+      devices: that share the programs.
+    """
+    if sampling.rows_per_batch:
+        return sampling.rows_per_batch
+    if on_cpu:
+        return ON_CPU
+    width = 1 if sampling.sampling_cache == "int8" else width
+    each = slot_bytes(shape, lengths.max_prompt_tokens, lengths.max_new_tokens, min(sampling.num_samples, FEWEST), width)
+    fitting = MOST if memory is None else min(MOST, max(1, int(ROOM * memory / each)))
+    return devices * (fitting - fitting % STEP or fitting)
 
 
 class Sampler:
@@ -75,6 +117,7 @@ class Sampler:
         self.sampling = sampling
         self.slot_steps = self.tokens_written = 0
         self._compiled = Compiled(graphdef, shape, tokenizer.size, tokenizer.eos, sampling)
+        self._together: int | None = None
 
     def sample(
         self, params: Any, requests: Sequence[Request], seed: int, temperatures: Sequence[float] | None = None, window: int | None = None
@@ -94,7 +137,7 @@ class Sampler:
             return
         counts = [len(requests[position].prefixes) for position in order]
         heat = [self.sampling.temperature] * max(counts) if temperatures is None else temperatures
-        rows, columns = slots_in_rows(counts, self.sampling.rows_per_batch, rows_split(current_mesh()))
+        rows, columns = slots_in_rows(counts, self._slots(params), rows_split(current_mesh()))
         schedule = Schedule(counts, rows, columns)
         engine = Engine(self._compiled, params, rows, columns, self.lengths.max_new_tokens, self.tokenizer.pad, seed)
         table = engine.table
@@ -117,6 +160,14 @@ class Sampler:
                     yield order[place], [program for _, program in sorted(drawn.pop(place).items())]
             self.slot_steps += table.steps - steps
             self.tokens_written += table.written - written
+
+    def _slots(self, params: Any) -> int:
+        """See `slots_for`; found out at the first draw."""
+        if self._together is None:
+            width = jax.eval_shape(self._compiled.ready, params).embedding.dtype.itemsize
+            here = {"on_cpu": jax.local_devices()[0].platform == "cpu", "devices": rows_split(current_mesh())}
+            self._together = slots_for(self.sampling, self._compiled.shape, self.lengths, width, device_memory(), **here)
+        return self._together
 
     def _program(self, request: Request, index: int, ids: tuple[int, ...], logprob: float) -> Program:
         return Program(

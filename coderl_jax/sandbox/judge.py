@@ -40,7 +40,7 @@ class Judge:
 
         Args:
           config: limits, comparison, semantics, cache and how many programs run at a time.
-          executor: runs the jobs in place of `config.workers` threads of this process. Processes and machines of its own serve as
+          executor: runs the jobs in place of `config.processes` threads of this process. Processes and machines of its own serve as
             well: each keeps sandbox workers for the jobs that it gets. It stays the caller's to shut down.
 
         Raises:
@@ -56,7 +56,7 @@ class Judge:
         self._pool: Pool | None = None
         if executor is None:
             self._pool = Pool(config.unconfined)
-            self._executor: Executor = concurrent.futures.ThreadPoolExecutor(config.workers, thread_name_prefix="judge")
+            self._executor: Executor = concurrent.futures.ThreadPoolExecutor(config.processes, thread_name_prefix="judge")
             self._run: Callable[..., Any] = functools.partial(_judged, self._pool)
         else:
             self._executor, self._run = executor, _judged_here
