@@ -54,7 +54,6 @@ class Size:
       spans: updates of masked span prediction.
       following: updates of next-token prediction.
       batch: windows an update of both.
-      rate: step size of both after warming up.
       warm: updates of the warm start, 32 solutions each.
       helpers: updates of critics and repair model, 16 programs each.
       rounds: rounds of RL, four updates each.
@@ -73,7 +72,6 @@ class Size:
     spans: int
     following: int
     batch: int
-    rate: str
     warm: int
     helpers: int
     rounds: int
@@ -89,16 +87,16 @@ class Size:
 SIZES = {
     "quick": Size(
         shape="--d-model 64 --d-kv 16 --d-ff 128 --heads 4", vocabulary=2000, documents=200, spans=20, following=20, batch=4,
-        rate="2e-3", warm=20, helpers=10, rounds=2, practised=12, drawn=8, update=32, samples=8, problems=12,
+        warm=20, helpers=10, rounds=2, practised=12, drawn=8, update=32, samples=8, problems=12,
     ),
     "laptop": Size(
         shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=8000, documents=None,
-        spans=1500, following=1500, batch=16, rate="2e-3", warm=1600, helpers=300, rounds=24, practised=48, drawn=8, update=32,
+        spans=1500, following=1500, batch=16, warm=1600, helpers=300, rounds=24, practised=48, drawn=8, update=32,
         samples=SAMPLES, problems=None,
     ),
     "gpu": Size(
         shape="--d-model 512 --d-kv 64 --d-ff 2048 --heads 8 --encoder-layers 6 --decoder-layers 6", vocabulary=16000, documents=None,
-        spans=1500, following=2500, batch=64, rate="1e-3", warm=1200, helpers=300, rounds=24, practised=128, drawn=16, update=128,
+        spans=1000, following=8000, batch=64, warm=1200, helpers=300, rounds=24, practised=128, drawn=16, update=128,
         samples=SAMPLES, problems=None, compute="bfloat16", together=True,
     ),
 }  # fmt: skip
@@ -214,7 +212,8 @@ def corpus(size: Size, corpora: Sequence[str]) -> str:
 def stages(size: Size) -> dict[str, list[str]]:
     """Title -> commands of everything after the corpus."""
     adam = f"--decay-power 1 --beta2 0.98 --dropout 0 --compute {size.compute}"
-    fit = f"--batch-size {size.batch} --warmup-steps {max(1, size.spans // 20)} {adam} --learning-rate {size.rate} --end-learning-rate 1e-4"
+    fit = f"""--batch-size {size.batch} --warmup-steps {max(1, size.spans // 10)} {adam} --relative-steps --weight-decay 0
+        --learning-rate 1e-2 --end-learning-rate 1e-3"""
     pretrain = f"train.pretrain --prepared PREPARED {fit} --save-every 500 --measure-every 500"
     learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
         --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --save-every {size.helpers}"""

@@ -233,6 +233,9 @@ class Optimizer:
     """AdamW's weight decay."""
     clip_norm: float = 1.0
     """Largest global norm of a gradient."""
+    relative_steps: bool = False
+    """Take step sizes as shares of a matrix's root mean square. For new models: T5's matrices begin of sizes two hundredfold apart, and a
+    step that moves the embedding drowns the queries."""
     dropout: float = 0.1
     """Dropout rate while training. On CUDA GPUs in bfloat16 no attention probabilities are dropped: cuDNN's kernel cannot."""
 

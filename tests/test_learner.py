@@ -71,6 +71,17 @@ def test_one_update_is_adamw_by_hand():
     np.testing.assert_allclose(state.params["w"], expected, rtol=1e-5)
 
 
+def test_relative_steps_are_shares_of_a_matrix_s_size():
+    config = Optimizer(steps=10, warmup_steps=0, learning_rate=0.1, weight_decay=0.5, clip_norm=1e9, relative_steps=True)
+    optimizer = make_optimizer(config)
+    params = {"large": jnp.array([3.0, -4.0]), "small": jnp.array([0.03, -0.04]), "zero": jnp.zeros(2)}
+    slope = {"large": jnp.array([3.0, 0.5]), "small": jnp.array([-1.0, 2.0]), "zero": jnp.array([1.0, 1.0])}
+    state, _ = make_apply(optimizer)(init_state(params, optimizer), slope, ZERO)
+    for name, size in (("large", np.sqrt(12.5)), ("small", np.sqrt(12.5e-4)), ("zero", 1e-3)):
+        expected = np.asarray(params[name]) - 0.1 * (size * np.sign(slope[name]) + 0.5 * np.asarray(params[name]))
+        np.testing.assert_allclose(state.params[name], expected, rtol=1e-5)
+
+
 def test_the_gradient_is_clipped_by_its_global_norm():
     config = Optimizer(steps=10, warmup_steps=0, learning_rate=1.0, weight_decay=0.0, clip_norm=1e-12)
     optimizer = make_optimizer(config)

@@ -53,10 +53,19 @@ def learning_rate(config: Optimizer) -> optax.Schedule:
 
 
 def make_optimizer(config: Optimizer) -> optax.GradientTransformation:
-    """AdamW behind a clip of the global norm."""
+    """AdamW behind a clip of the global norm; with `relative_steps` an update is scaled by its matrix's size, as Adafactor's is:
+
+    w <- w - lr (max(RMS(w), 1e-3) m / (sqrt(v) + eps) + decay w)        Shazeer and Stern 2018, section 8; stacked layers are one matrix
+    """
+    clip, schedule = optax.clip_by_global_norm(config.clip_norm), learning_rate(config)
+    if not config.relative_steps:
+        return optax.chain(clip, optax.adamw(schedule, b2=config.beta2, weight_decay=config.weight_decay))
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(learning_rate(config), b2=config.beta2, weight_decay=config.weight_decay),
+        clip,
+        optax.scale_by_adam(b2=config.beta2),
+        optax.scale_by_param_block_rms(1e-3),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_learning_rate(schedule),
     )
 
 
