@@ -420,6 +420,13 @@ def test_the_profile_says_what_functions_took(tmp_path):
     assert seconds <= sum(taken for taken, *_ in rows.values())
 
 
+def test_commands_at_once_all_end_and_all_must_succeed(tmp_path, capfd):
+    demo.run_together(["json.tool --help", "json.tool --help"], str(tmp_path))
+    assert capfd.readouterr().out.count("usage:") == 2
+    with pytest.raises(UserError, match=r"commands at once: expected that all succeed, got exit statuses \[0, [12]\]"):
+        demo.run_together(["json.tool --help", "json.tool OUT/none"], str(tmp_path))
+
+
 @pytest.mark.shared
 def test_scratch_neither_teaches_nor_chooses_by_what_it_is_tested_on(shared):
     mbpp = str(shared / "data" / "mbpp.jsonl.gz")
