@@ -10,7 +10,6 @@ many updates of cross-entropy from the same start with the same schedule. An int
 
 import dataclasses
 import importlib
-import os
 import pathlib
 import shlex
 import shutil
@@ -167,13 +166,12 @@ def run_command(command: str, out: str) -> None:
 
 
 def run_together(commands: Sequence[str], out: str) -> None:
-    """Say commands and run them at once, each in a process that takes of a GPU's memory what it needs.
+    """Say commands and run them at once, each in a process of its own.
 
     Raises:
       UserError: one failed or was stopped; it has said why.
     """
-    free = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    running = [subprocess.Popen([sys.executable, "-m", *_said(command, out)], env=free) for command in commands]
+    running = [subprocess.Popen([sys.executable, "-m", *_said(command, out)]) for command in commands]
     try:
         ended = [process.wait() for process in running]
     finally:  # stopped itself, it stops them

@@ -136,7 +136,7 @@ def scratch(config: ScratchConfig) -> None:
     out, size = pathlib.Path(config.out), SIZES[config.size]
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock(out / "timing.json")
-    if size.together:  # else the first of those that share a GPU would take all of its memory
+    if size.together:  # else this process, or the first of those that share a GPU, would take all of its memory
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     if not config.prepared:
         corpora = [config.sources] if config.sources else [str(fetched(out / "sources")), sysconfig.get_paths()["stdlib"]]

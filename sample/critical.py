@@ -64,7 +64,7 @@ def make_tools(config: Any) -> Any:
     from coderl_jax.files import UserError
     from coderl_jax.rollout.critical import Tools
     from coderl_jax.rollout.models import check_same_tokenizer, load_model
-    from coderl_jax.rollout.sampler import ON_CPU, Sampler
+    from coderl_jax.rollout.sampler import Sampler, usual_batch
     from coderl_jax.rollout.scoring import Scorer
 
     actor, critic = load_model(config.actor, "actor", config.mesh.compute), load_model(config.critic, "critic", config.mesh.compute)
@@ -80,7 +80,7 @@ def make_tools(config: Any) -> Any:
         return Sampler(model.graphdef, model.shape, model.tokenizer, config.lengths, config.sampling), model.params
 
     sampling_actor, sampling_repair = drawing(actor), drawing(repair) if repair else None
-    batch = (config.sampling.rows_per_batch or ON_CPU) // 4 or 1
+    batch = usual_batch(config.sampling) // 4 or 1
     refiner = Scorer(critic, batch, config.lengths)
     ranking = refiner if ranker is critic else Scorer(ranker, batch, config.lengths)
     return lambda judge: Tools(actor=sampling_actor, refiner=refiner, ranker=ranking, repairer=sampling_repair, judge=judge)

@@ -63,7 +63,12 @@ def requests_for(
 
 def window_of(sampling: Sampling) -> int:
     """Problems worked on between two writes, so many batches of them; within a window those of similar length share a batch."""
-    return WINDOW * max(1, (sampling.rows_per_batch or ON_CPU) // sampling.num_samples)
+    return WINDOW * max(1, usual_batch(sampling) // sampling.num_samples)
+
+
+def usual_batch(sampling: Sampling) -> int:
+    """Programs handled together where no device has a say: `--rows-per-batch`, or a CPU's number."""
+    return sampling.rows_per_batch or ON_CPU
 
 
 def slots_for(
@@ -87,10 +92,8 @@ def slots_for(
       on_cpu: whether it is a CPU.
       devices: that share the programs.
     """
-    if sampling.rows_per_batch:
-        return sampling.rows_per_batch
-    if on_cpu:
-        return ON_CPU
+    if sampling.rows_per_batch or on_cpu:
+        return usual_batch(sampling)
     width = 1 if sampling.sampling_cache == "int8" else width
     each = slot_bytes(shape, lengths.max_prompt_tokens, lengths.max_new_tokens, min(sampling.num_samples, FEWEST), width)
     fitting = MOST if memory is None else min(MOST, max(1, int(ROOM * memory / each)))
