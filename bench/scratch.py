@@ -13,7 +13,6 @@ counted. MBPP shows its tests in the statement, so critical sampling runs the ve
 import dataclasses
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import sysconfig
@@ -22,19 +21,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bench.demo import Clock, header
+from bench.practice import plain_problems, unlike_the_test
 from coderl_jax import cli
-from coderl_jax.data.contamination import Benchmark, benchmark_texts
-from coderl_jax.data.corpus import Document
+from coderl_jax.config import Judging
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
 from coderl_jax.report import aligned, interval_text
-from coderl_jax.types import Problem
 
 PACKAGES = (
     "numpy scipy sympy django networkx pandas scikit-learn matplotlib sqlalchemy sphinx twisted nltk".split()
 )  # of one version each: what pip finds is written to packages.txt
 SAMPLES = 80
-LENGTHS = "--max-prompt-tokens 448 --max-new-tokens 256"
+LENGTHS = "--max-prompt-tokens 320 --max-new-tokens 192"
 DRAW = f"{LENGTHS} --temperature 0.8 --top-p 0.95"
 EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
 SAFE = "--time-limit 2 --cache OUT/verdicts"
@@ -90,8 +88,8 @@ SIZES = {
         warm=20, helpers=10, rounds=2, practised=12, drawn=8, update=32, samples=8, problems=12,
     ),
     "laptop": Size(
-        shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=8000, documents=None,
-        spans=1500, following=1500, batch=16, warm=1600, helpers=300, rounds=24, practised=48, drawn=8, update=32,
+        shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=4000, documents=None,
+        spans=1000, following=6000, batch=16, warm=2000, helpers=300, rounds=24, practised=48, drawn=8, update=32,
         samples=SAMPLES, problems=None,
     ),
     "gpu": Size(
@@ -141,41 +139,33 @@ def scratch(config: ScratchConfig) -> None:
     if not config.prepared:
         corpora = [config.sources] if config.sources else [str(fetched(out / "sources")), sysconfig.get_paths()["stdlib"]]
         clock.stage("corpus", [_filled(corpus(size, corpora), config)], out)
-    told = {}
+    told = problems(config, out)
+    print("\n".join(told), file=sys.stderr)
+    for name, commands in stages(size).items():
+        together = size.together and name in INDEPENDENT
+        clock.stage(name, [_filled(command, config) for command in commands], out, together=together)
+    clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
+    table = "\n".join([header(config), *told, "", result(out, size), clock.table()])
+    write_text(out / "table.txt", table)
+    print(table)
+
+
+def problems(config: ScratchConfig, out: pathlib.Path) -> list[str]:
+    """Write what is taught, and what checkpoints are chosen by; a line for each reason why something was left out."""
+    told = []
     for name, sources in (
         ("problems", (f"mbpp:{config.mbpp}#train", f"jsonl:{config.practice}")),
         ("validation", (f"mbpp:{config.mbpp}#validation",)),
     ):
         found = [problem for source in sources for problem in load_problems(source)]
         kept = unlike_the_test(found, config.mbpp)
+        told.append(f"{name}: {len(found) - len(kept)} of {len(found)} are like one of the test split: left out")
+        if name == "problems":
+            judging = Judging(time_limit=2.0, cache=str(out / "verdicts"), unconfined=config.unconfined)
+            found, kept = kept, plain_problems(kept, judging)
+            told.append(f"{name}: {len(found) - len(kept)} of {len(found)} do not become a function with assertions: left out")
         save_problems(out / f"{name}.jsonl", kept)
-        told[name] = f"{name}: {len(found) - len(kept)} of {len(found)} are like one of the test split: left out"
-        print(told[name], file=sys.stderr)
-    for name, commands in stages(size).items():
-        together = size.together and name in INDEPENDENT
-        clock.stage(name, [_filled(command, config) for command in commands], out, together=together)
-    clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
-    table = "\n".join([header(config), *told.values(), "", result(out, size), clock.table()])
-    write_text(out / "table.txt", table)
-    print(table)
-
-
-def unlike_the_test(problems: Sequence[Problem], mbpp: str) -> list[Problem]:
-    """The problems that ask for no test problem and hold, in statement, tests and solutions, no solution and no tests of one."""
-    test = load_problems(f"mbpp:{mbpp}#test")
-    benchmark, asked = Benchmark(benchmark_texts(test), n=10, share=0.5), {_asked(problem) for problem in test}
-
-    def like(problem: Problem) -> bool:
-        texts = [Document(problem.id, problem.statement), *benchmark_texts([problem])]
-        return _asked(problem) in asked or any(benchmark.found_in(text) for text in texts)
-
-    return [problem for problem in problems if not like(problem)]
-
-
-def _asked(problem: Problem) -> tuple[str, ...]:
-    """The words of a statement's first line, but for those that say nothing of the task."""
-    words = re.findall(r"[a-z0-9]+", problem.statement.partition("\n")[0].lower())
-    return tuple(word for word in words if word not in ("a", "an", "the", "given", "write", "python", "function", "to"))
+    return told
 
 
 def _filled(command: str, config: ScratchConfig) -> str:
@@ -211,13 +201,14 @@ def corpus(size: Size, corpora: Sequence[str]) -> str:
 
 def stages(size: Size) -> dict[str, list[str]]:
     """Title -> commands of everything after the corpus."""
-    adam = f"--decay-power 1 --beta2 0.98 --dropout 0 --compute {size.compute}"
-    fit = f"""--batch-size {size.batch} --warmup-steps {max(1, size.spans // 10)} {adam} --relative-steps --weight-decay 0
+    adam = f"--decay-power 1 --beta2 0.98 --compute {size.compute}"
+    fit = f"""--batch-size {size.batch} --warmup-steps {max(1, size.spans // 10)} {adam} --dropout 0 --relative-steps --weight-decay 0
         --learning-rate 1e-2 --end-learning-rate 1e-3"""
     pretrain = f"train.pretrain --prepared PREPARED {fit} --save-every 500 --measure-every 500"
     learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
-        --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --save-every {size.helpers}"""
-    schedule = f"--batch-size {size.update} --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam}"
+        --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --dropout 0
+        --save-every {size.helpers}"""
+    schedule = f"--batch-size {size.update} --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam} --dropout 0"
     few = "--limit 24" if size.problems else ""
     drawn = rows(size).values()
     return {
@@ -228,8 +219,8 @@ def stages(size: Size) -> dict[str, list[str]]:
         ],
         "warm start": [
             f"""train.finetune --problems jsonl:OUT/problems.jsonl --init OUT/next {LENGTHS} {SAFE} --batch-size 32 --steps {size.warm}
-                --learning-rate 5e-4 --end-learning-rate 2e-5 --warmup-steps 50 {adam} {VALIDATE}
-                --validate-every {max(1, size.warm // 6)} {"--validation-limit 8" if size.problems else ""} --out OUT/warm"""
+                --learning-rate 5e-4 --end-learning-rate 2e-5 --warmup-steps 50 {adam} --dropout 0.1
+                {VALIDATE} --validate-every {max(1, size.warm // 6)} {"--validation-limit 8" if size.problems else ""} --out OUT/warm"""
         ],
         "programs to learn from": [
             f"""sample.generate --actor OUT/warm --problems jsonl:OUT/problems.jsonl {few} --num-samples 8 {EXPLORE}

@@ -15,7 +15,6 @@ from bench import ablation, demo, int8, kernels, limits, objectives, profile, sc
 from bench.peers import PeerBench
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
-from coderl_jax.data.problems import load_problems
 from coderl_jax.files import UserError, write_json, write_jsonl
 from coderl_jax.model import cost
 from coderl_jax.objectives.table import objective_named
@@ -425,13 +424,3 @@ def test_commands_at_once_all_end_and_all_must_succeed(tmp_path, capfd):
     assert capfd.readouterr().out.count("usage:") == 2
     with pytest.raises(UserError, match=r"commands at once: expected that all succeed, got exit statuses \[0, [12]\]"):
         demo.run_together(["json.tool --help", "json.tool OUT/none"], str(tmp_path))
-
-
-@pytest.mark.shared
-def test_scratch_neither_teaches_nor_chooses_by_what_it_is_tested_on(shared):
-    mbpp = str(shared / "data" / "mbpp.jsonl.gz")
-    for split, alike in (("train", {"635", "602", "872"}), ("validation", {"530"})):
-        found = load_problems(f"mbpp:{mbpp}#{split}")
-        left = {problem.id for problem in found} - {problem.id for problem in scratch.unlike_the_test(found, mbpp)}
-        assert alike <= left
-        assert len(left) < len(found) / 5
