@@ -89,7 +89,7 @@ SIZES = {
     ),
     "laptop": Size(
         shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=4000, documents=None,
-        spans=1000, following=6000, batch=16, warm=2000, helpers=300, rounds=24, practised=48, drawn=8, update=32,
+        spans=800, following=5000, batch=16, warm=1500, helpers=150, rounds=24, practised=48, drawn=8, update=32,
         samples=SAMPLES, problems=None,
     ),
     "gpu": Size(
