@@ -49,6 +49,7 @@ class Size:
       shape: flags of the model's shape.
       vocabulary: entries of the tokenizer.
       documents: of the corpus at most, or None.
+      window: tokens of a pretraining window.
       spans: updates of masked span prediction.
       following: updates of next-token prediction.
       batch: windows an update of both.
@@ -67,6 +68,7 @@ class Size:
     shape: str
     vocabulary: int
     documents: int | None
+    window: int
     spans: int
     following: int
     batch: int
@@ -84,17 +86,17 @@ class Size:
 
 SIZES = {
     "quick": Size(
-        shape="--d-model 64 --d-kv 16 --d-ff 128 --heads 4", vocabulary=2000, documents=200, spans=20, following=20, batch=4,
+        shape="--d-model 64 --d-kv 16 --d-ff 128 --heads 4", vocabulary=2000, documents=200, window=256, spans=20, following=20, batch=4,
         warm=20, helpers=10, rounds=2, practised=12, drawn=8, update=32, samples=8, problems=12,
     ),
     "laptop": Size(
         shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=4000, documents=None,
-        spans=800, following=5000, batch=16, warm=1500, helpers=150, rounds=24, practised=48, drawn=8, update=32,
+        window=256, spans=800, following=5000, batch=16, warm=1500, helpers=150, rounds=24, practised=48, drawn=8, update=32,
         samples=SAMPLES, problems=None,
     ),
     "gpu": Size(
         shape="--d-model 512 --d-kv 64 --d-ff 2048 --heads 8 --encoder-layers 6 --decoder-layers 6", vocabulary=16000, documents=None,
-        spans=1000, following=8000, batch=64, warm=1200, helpers=300, rounds=24, practised=128, drawn=16, update=128,
+        window=384, spans=1000, following=8000, batch=64, warm=1200, helpers=300, rounds=24, practised=128, drawn=16, update=128,
         samples=SAMPLES, problems=None, compute="bfloat16", together=True,
     ),
 }  # fmt: skip
@@ -204,7 +206,7 @@ def stages(size: Size) -> dict[str, list[str]]:
     adam = f"--decay-power 1 --beta2 0.98 --compute {size.compute}"
     fit = f"""--batch-size {size.batch} --warmup-steps {max(1, size.spans // 10)} {adam} --dropout 0 --relative-steps --weight-decay 0
         --learning-rate 1e-2 --end-learning-rate 1e-3"""
-    pretrain = f"train.pretrain --prepared PREPARED {fit} --save-every 500 --measure-every 500"
+    pretrain = f"train.pretrain --prepared PREPARED {fit} --sequence-length {size.window} --save-every 500 --measure-every 500"
     learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
         --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --dropout 0
         --save-every {size.helpers}"""
@@ -212,10 +214,10 @@ def stages(size: Size) -> dict[str, list[str]]:
     few = "--limit 24" if size.problems else ""
     drawn = rows(size).values()
     return {
-        "masked spans": [f"{pretrain} --objective spans --sequence-length 512 {size.shape} --steps {size.spans} --out OUT/spans"],
+        "masked spans": [f"{pretrain} --objective spans {size.shape} --steps {size.spans} --out OUT/spans"],
         "next tokens": [
-            f"""{pretrain} --objective next-tokens --init OUT/spans {LENGTHS} --sequence-length 384 --steps {size.following}
-                --out OUT/next"""
+            f"""{pretrain} --objective next-tokens --init OUT/spans --max-prompt-tokens {size.window * 3 // 4}
+                --max-new-tokens {size.window // 2} --steps {size.following} --out OUT/next"""
         ],
         "warm start": [
             f"""train.finetune --problems jsonl:OUT/problems.jsonl --init OUT/next {LENGTHS} {SAFE} --batch-size 32 --steps {size.warm}
