@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from coderl_jax.config import Judging
 from coderl_jax.data.contamination import Benchmark, benchmark_texts
 from coderl_jax.data.corpus import Document
+from coderl_jax.data.mbpp import with_tests
 from coderl_jax.data.problems import load_problems
 from coderl_jax.sandbox import judge
+from coderl_jax.syntax import parsed
 from coderl_jax.types import AssertTests, CallTests, Outcome, Problem
 
 TESTS = 3
@@ -60,33 +62,41 @@ def plain_problems(problems: Sequence[Problem], judging: Judging) -> list[Proble
 
 def plain(problem: Problem) -> Problem | None:
     """The problem in MBPP's form, not yet judged; None where its tests or solutions cannot be written so."""
-    tests, statement = problem.hidden_tests, problem.statement
-    if isinstance(tests, CallTests):
-        calls = zip(tests.inputs[:TESTS], tests.outputs[:TESTS], strict=True)
-        asserts = tuple(f"assert {tests.fn_name}({', '.join(map(repr, given))}) == {expected!r}" for given, expected in calls)
-        task = " ".join(statement.partition("Example 1")[0].split())
-        statement = "\n".join((task, "Your code should satisfy these tests:", *asserts))
-        tests = AssertTests(setup="", asserts=asserts)
-        solutions = [_function(solution, problem.hidden_tests.fn_name) for solution in problem.solutions]
-    elif isinstance(tests, AssertTests) and problem.starter_code is None:
-        solutions = [_in_one_style(solution) for solution in problem.solutions]
-    else:
-        return None
+    match problem.hidden_tests:
+        case CallTests() as calls:
+            tests = AssertTests(setup="", asserts=_asserts(calls))
+            statement = with_tests(" ".join(problem.statement.partition("Example 1")[0].split()), tests.asserts)
+            solutions = [_in_one_style(solution, calls.fn_name) for solution in problem.solutions]
+        case AssertTests() as tests if problem.starter_code is None:
+            statement = problem.statement
+            solutions = [_in_one_style(solution) for solution in problem.solutions]
+        case _:
+            return None
     kept = tuple(dict.fromkeys(solution for solution in solutions if solution))
     if not kept:
         return None
     return dataclasses.replace(problem, statement=statement, starter_code=None, example_tests=tests, hidden_tests=tests, solutions=kept)
 
 
-def _in_one_style(program: str) -> str | None:
-    tree = _parsed(program)
-    return None if tree is None else ast.unparse(tree)
+def _asserts(tests: CallTests) -> tuple[str, ...]:
+    calls = zip(tests.inputs[:TESTS], tests.outputs[:TESTS], strict=True)
+    return tuple(f"assert {tests.fn_name}({', '.join(map(repr, given))}) == {expected!r}" for given, expected in calls)
 
 
-def _function(program: str, name: str) -> str | None:
+def _in_one_style(program: str, method: str | None = None) -> str | None:
+    """The program, or the function that its `method` becomes; None if it is no Python or there is no such function."""
+    try:
+        tree = parsed(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if method:
+        tree = _function(tree, method)
+    return ast.unparse(tree) if tree else None
+
+
+def _function(tree: ast.Module, name: str) -> ast.Module | None:
     """The method `name` of `class Solution` as a function, after the imports it needs; None if it needs the class or the module."""
-    tree = _parsed(program)
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Solution"] if tree else []
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Solution"]
     methods = [node for node in classes[-1].body if isinstance(node, ast.FunctionDef)] if classes else []
     if len(methods) != 1 or methods[0].name != name or methods[0].decorator_list:
         return None
@@ -101,7 +111,7 @@ def _function(program: str, name: str) -> str | None:
             case ast.arg():
                 node.annotation = None
     imports = _imports(function)
-    return None if imports is None else ast.unparse(ast.Module([*imports, function], []))
+    return None if imports is None else ast.Module([*imports, function], [])
 
 
 def _imports(function: ast.FunctionDef) -> list[ast.stmt] | None:
@@ -121,10 +131,3 @@ def _imports(function: ast.FunctionDef) -> list[ast.stmt] | None:
         else:
             return None
     return found
-
-
-def _parsed(program: str) -> ast.Module | None:
-    try:
-        return ast.parse(program)
-    except (SyntaxError, ValueError):
-        return None

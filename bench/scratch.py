@@ -27,6 +27,7 @@ from coderl_jax.config import Judging
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
 from coderl_jax.report import aligned, interval_text
+from coderl_jax.types import Problem
 
 PACKAGES = (
     "numpy scipy sympy django networkx pandas scikit-learn matplotlib sqlalchemy sphinx twisted nltk".split()
@@ -155,18 +156,18 @@ def scratch(config: ScratchConfig) -> None:
 def problems(config: ScratchConfig, out: pathlib.Path) -> list[str]:
     """Write what is taught, and what checkpoints are chosen by; a line for each reason why something was left out."""
     told = []
-    for name, sources in (
-        ("problems", (f"mbpp:{config.mbpp}#train", f"jsonl:{config.practice}")),
-        ("validation", (f"mbpp:{config.mbpp}#validation",)),
-    ):
+
+    def unlike(name: str, *sources: str) -> list[Problem]:
         found = [problem for source in sources for problem in load_problems(source)]
         kept = unlike_the_test(found, config.mbpp)
         told.append(f"{name}: {len(found) - len(kept)} of {len(found)} are like one of the test split: left out")
-        if name == "problems":
-            judging = Judging(time_limit=2.0, cache=str(out / "verdicts"), unconfined=config.unconfined)
-            found, kept = kept, plain_problems(kept, judging)
-            told.append(f"{name}: {len(found) - len(kept)} of {len(found)} do not become a function with assertions: left out")
-        save_problems(out / f"{name}.jsonl", kept)
+        return kept
+
+    found = unlike("problems", f"mbpp:{config.mbpp}#train", f"jsonl:{config.practice}")
+    kept = plain_problems(found, Judging(time_limit=2.0, cache=str(out / "verdicts"), unconfined=config.unconfined))
+    told.append(f"problems: {len(found) - len(kept)} of {len(found)} do not become a function with assertions: left out")
+    save_problems(out / "problems.jsonl", kept)
+    save_problems(out / "validation.jsonl", unlike("validation", f"mbpp:{config.mbpp}#validation"))
     return told
 
 

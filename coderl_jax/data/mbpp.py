@@ -1,6 +1,6 @@
 """MBPP, full and sanitized: a sentence, three asserts that the statement shows and that decide."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coderl_jax.data.tables import LeftOut, hub_rows, read_rows, unix_lines
@@ -46,11 +46,15 @@ def _problem(number: int, row: dict[str, Any]) -> Problem:
     asserts = tuple(unix_lines(line) for line in asserts or ())
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or ())
     tests = AssertTests(setup=unix_lines(setup), asserts=asserts) if asserts else None
-    shown_tests = "\nYour code should satisfy these tests:\n" + "\n".join(asserts) if asserts else ""
     return Problem(
         id=str(number),
-        statement=unix_lines(text) + shown_tests,
+        statement=with_tests(unix_lines(text), asserts),
         example_tests=tests,
         hidden_tests=tests,
         solutions=(unix_lines(code),) if code else (),
     )
+
+
+def with_tests(text: str, asserts: Sequence[str]) -> str:
+    """The statement that shows the asserts, if there are any, below the text."""
+    return "\n".join((text, "Your code should satisfy these tests:", *asserts)) if asserts else text
