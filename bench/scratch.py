@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Literal
 
+from bench.curves import Line, drawing
 from bench.demo import Clock, header
 from bench.practice import plain_problems, unlike_the_test
 from coderl_jax import cli
@@ -27,6 +28,8 @@ from coderl_jax.config import Judging
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
 from coderl_jax.report import aligned, interval_text
+from coderl_jax.report.axes import thinned, words
+from coderl_jax.report.curves import series_of
 from coderl_jax.types import Problem
 
 PACKAGES = (
@@ -39,6 +42,17 @@ EXPLORE = f"{LENGTHS} --temperature 1.0 --top-p 1.0"
 SAFE = "--time-limit 2 --cache OUT/verdicts"
 HELPERS, PROGRAMS = "critics and repair model", "test: programs"
 INDEPENDENT = {HELPERS, PROGRAMS}  # stages whose commands do not need each other
+CURVES = {  # title -> the stage, and what is drawn of it
+    "masked spans": ("spans", "loss", "validation_loss"),
+    "next tokens": ("next", "loss", "validation_loss"),
+    "warm start": ("warm", "loss"),
+    "warm start, on MBPP's validation": ("warm", "validation_pass@1"),
+    "critic of four outcomes": ("critic", "loss", "holdout_loss"),
+    "binary critic": ("binary", "loss", "holdout_loss"),
+    "repair model": ("repair", "loss"),
+    "RL, losses": ("rl", "ce_loss", "rl_loss"),
+    "RL, share that passes": ("rl", "sampled_pass", "greedy_pass"),
+}
 VALIDATE = "--validation jsonl:OUT/validation.jsonl --validation-samples 8 --validation-temperature 0.8"
 
 
@@ -112,7 +126,7 @@ class ScratchConfig:
     practice: str
     """JSON lines of problems with tests and solutions, such as LeetCodeDataset's: taught and practised beside MBPP's train split."""
     out: str = "runs/scratch"
-    """Folder of everything; table.txt is in it."""
+    """Folder of everything; table.txt and curves.svg are in it."""
     size: Literal["quick", "laptop", "gpu"] = "laptop"
     """quick: minutes, shows that it runs; laptop: hours on 2 cores; gpu: CodeT5-small's shape."""
     sources: str | None = None
@@ -150,6 +164,7 @@ def scratch(config: ScratchConfig) -> None:
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
     table = "\n".join([header(config), *told, "", result(out, size), clock.table()])
     write_text(out / "table.txt", table)
+    write_text(out / "curves.svg", drawing(curves(out)))
     print(table)
 
 
@@ -270,7 +285,7 @@ def rows(size: Size) -> dict[str, tuple[str, str, str]]:
 
 
 def result(out: pathlib.Path, size: Size) -> str:
-    """The table: a line a row, then the paired differences, then how the losses of the stages and RL's rate of passing programs went."""
+    """The table: a line a row, then the paired differences, then what the stages logged."""
     ks = [str(k) for k in (1, 10, SAMPLES) if k <= size.samples]
     metrics = [("pass@k", k) for k in ks] + [("n@k", f"1@{ks[-1]}")]
     names = [f"pass@{k}" if group == "pass@k" else k for group, k in metrics]
@@ -288,21 +303,21 @@ def result(out: pathlib.Path, size: Size) -> str:
             cells = (report["against"][group][k] for group, k in metrics)
             found = (interval_text((cell["difference"], *cell["interval_95"]), "+.1f") for cell in cells)
             told.append(f"  {title} minus {reports[other][0]}: " + ", ".join(f"{n} {cell}" for n, cell in zip(names, found, strict=True)))
-    told += ["", "over each stage"]
-    logged = {
-        "spans": "validation_loss",
-        "next": "validation_loss",
-        "warm": "loss",
-        "critic": "loss",
-        "binary": "loss",
-        "repair": "loss",
-        "rl": "sampled_pass",
-    }
-    for stage, field in logged.items():
-        values = [row[field] for _, row in read_jsonl(out / stage / "metrics.jsonl") if field in row]
-        chosen = [values[round(i * (len(values) - 1) / 7)] for i in range(8)] if len(values) > 8 else values
-        told.append(f"  {stage:<8} {field:<16}" + " ".join(f"{value:7.3f}" for value in chosen))
+    told += ["", "over each stage, from its beginning to its end"]
+    for title, lines in curves(out):
+        for name, points in lines:
+            values = [value for _, value in thinned(points, 8)[0]]
+            told.append(f"  {title:<34} {name:<17}" + " ".join(f"{value:7.3f}" for value in values))
     return "\n".join(told) + "\n"
+
+
+def curves(out: pathlib.Path) -> list[tuple[str, list[Line]]]:
+    """Title and lines of each of `CURVES`."""
+    found = []
+    for title, (stage, *fields) in CURVES.items():
+        series = series_of([row for _, row in read_jsonl(out / stage / "metrics.jsonl")])
+        found.append((title, [(words(field), series[field]) for field in fields]))
+    return found
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from coderl_jax.report.rounds import outcome_panel, round_panels
 
 _TOGETHER = {
     "pass rate": ("validation_pass@1", "greedy_pass", "sampled_pass"),
-    "loss": ("loss", "holdout_loss"),
+    "loss": ("loss", "validation_loss", "holdout_loss"),
     "held-out problems": ("holdout_accuracy", "holdout_auc"),
 }
 _ALONE = ("ce_loss", "rl_loss", "mean_return", "informative", "kl", "entropy")
