@@ -260,7 +260,7 @@ class Validation:
     """When and on what a run is measured and its best parameters chosen."""
 
     validation: str | None = None
-    """Problem source for choosing; none: the last parameters are kept."""
+    """Problem source for choosing, of parameters that do equally well the last (in RL the first); none: the last are kept."""
     validation_limit: int | None = None
     """Only the first so many validation problems."""
     validation_samples: int = 1

@@ -244,10 +244,10 @@ def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_pat
     if stop_at:
         with pytest.raises(Preempted):
             run_fit(tmp_path, stop_at=stop_at, **settings)
-    assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 10}
-    assert len(kept) == 1
+    assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 30}
+    assert len(kept) == 2
     assert rows(tmp_path)[-1]["step"] == 30
-    assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 10}, "the same command again does no more"
+    assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 30}, "the same command again does no more"
     assert next(at) == 40
 
 
@@ -370,11 +370,11 @@ def test_an_update_that_was_skipped_leaves_the_logged_mean_to_the_others():
     assert mean_of(rows_) == {"loss": 2.0, "rl_loss": 5.0}
 
 
-def test_the_parameters_that_validate_best_are_kept(tmp_path):
+def test_the_parameters_that_validate_best_are_kept_of_equals_the_last(tmp_path):
     scores = iter([0.2, 0.5, 0.5, 0.1])
     kept = []
     progress = run_fit(tmp_path, evaluate=lambda params: {"score": next(scores)}, choose="score", kept=kept)
-    assert progress == {"best": 0.5, "best_step": 20}
-    assert len(kept) == 2
+    assert progress == {"best": 0.5, "best_step": 30}
+    assert len(kept) == 3
     assert [row["score"] for row in rows(tmp_path) if "score" in row] == [0.2, 0.5, 0.5, 0.1]
     json.dumps(progress)

@@ -36,8 +36,8 @@ class Fit:
       save_every: updates between two checkpoints.
       evaluate_every: updates between two evaluations.
       evaluate: params -> numbers to log, or None.
-      choose: name of the number whose best parameters are kept (larger is better), or None: the last are kept.
-      keep: writes the chosen parameters, called whenever they improve and, without `choose`, at the end.
+      choose: name of the number whose best parameters are kept (larger is better, of equals the last), or None: the last are kept.
+      keep: writes the chosen parameters, called whenever they are as good as any and, without `choose`, at the end.
       patience: evaluations without a better number after which the fit ends early; 0: never.
       tracking: where the log's numbers are shown besides.
     """
@@ -150,11 +150,15 @@ def fit(
                 row = plan.evaluate(state.params)
                 log.write(at, **row)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
-                if plan.choose and (progress["best"] is None or row[plan.choose] > progress["best"]):
-                    if kept(lambda: plan.keep(state.params)):  # noqa: B023
-                        progress = {**progress, "best": row[plan.choose], "best_step": at, "waited": 0}
-                else:
-                    progress = {**progress, "waited": progress["waited"] + 1}
+                if plan.choose:
+                    best, value = progress["best"], row[plan.choose]
+                    better = best is None or value > best
+                    # Of equals the last: a model that passes nothing yet learns on, unseen.
+                    if (better or value == best) and kept(lambda: plan.keep(state.params)):  # noqa: B023
+                        progress = {**progress, "best": value, "best_step": at}
+                    else:
+                        better = False
+                    progress = {**progress, "waited": 0 if better else progress["waited"] + 1}
                 last = last or _given_up(plan, progress)
                 began = time.perf_counter()
             stopping = stop.due(at)
