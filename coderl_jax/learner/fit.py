@@ -151,14 +151,7 @@ def fit(
                 log.write(at, **row)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
                 if plan.choose:
-                    best, value = progress["best"], row[plan.choose]
-                    better = best is None or value > best
-                    # Of equals the last: a model that passes nothing yet learns on, unseen.
-                    if (better or value == best) and kept(lambda: plan.keep(state.params)):  # noqa: B023
-                        progress = {**progress, "best": value, "best_step": at}
-                    else:
-                        better = False
-                    progress = {**progress, "waited": 0 if better else progress["waited"] + 1}
+                    progress = _chosen(progress, row[plan.choose], at, lambda: plan.keep(state.params))  # noqa: B023
                 last = last or _given_up(plan, progress)
                 began = time.perf_counter()
             stopping = stop.due(at)
@@ -199,6 +192,16 @@ def kept(keep: Callable[[], None]) -> bool:
         print(f"{error}; training goes on", file=sys.stderr)
         return False
     return True
+
+
+def _chosen(progress: dict[str, Any], value: float, at: int, keep: Callable[[], None]) -> dict[str, Any]:
+    """Progress after an evaluation; parameters as good as any are kept: of equals the last, for what passes nothing yet learns unseen."""
+    better = progress["best"] is None or value > progress["best"]
+    if (better or value == progress["best"]) and kept(keep):
+        progress = {**progress, "best": value, "best_step": at}
+    else:
+        better = False
+    return {**progress, "waited": 0 if better else progress["waited"] + 1}
 
 
 def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:
