@@ -162,9 +162,10 @@ def scratch(config: ScratchConfig) -> None:
         together = size.together and name in INDEPENDENT
         clock.stage(name, [_filled(command, config) for command in commands], out, together=together)
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
-    table = "\n".join([header(config), *told, "", result(out, size), clock.table()])
+    logged = curves(out)
+    table = "\n".join([header(config), *told, "", result(out, size, logged), clock.table()])
     write_text(out / "table.txt", table)
-    write_text(out / "curves.svg", drawing(curves(out)))
+    write_text(out / "curves.svg", drawing(logged))
     print(table)
 
 
@@ -284,8 +285,8 @@ def rows(size: Size) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def result(out: pathlib.Path, size: Size) -> str:
-    """The table: a line a row, then the paired differences, then what the stages logged."""
+def result(out: pathlib.Path, size: Size, logged: Sequence[tuple[str, Sequence[Line]]]) -> str:
+    """The table: a line a row, then the paired differences, then what the stages logged, from `curves`."""
     ks = [str(k) for k in (1, 10, SAMPLES) if k <= size.samples]
     metrics = [("pass@k", k) for k in ks] + [("n@k", f"1@{ks[-1]}")]
     names = [f"pass@{k}" if group == "pass@k" else k for group, k in metrics]
@@ -304,7 +305,7 @@ def result(out: pathlib.Path, size: Size) -> str:
             found = (interval_text((cell["difference"], *cell["interval_95"]), "+.1f") for cell in cells)
             told.append(f"  {title} minus {reports[other][0]}: " + ", ".join(f"{n} {cell}" for n, cell in zip(names, found, strict=True)))
     told += ["", "over each stage, from its beginning to its end"]
-    for title, lines in curves(out):
+    for title, lines in logged:
         for name, points in lines:
             values = [value for _, value in thinned(points, 8)[0]]
             told.append(f"  {title:<34} {name:<17}" + " ".join(f"{value:7.3f}" for value in values))

@@ -196,12 +196,10 @@ def kept(keep: Callable[[], None]) -> bool:
 
 def _chosen(progress: dict[str, Any], value: float, at: int, keep: Callable[[], None]) -> dict[str, Any]:
     """Progress after an evaluation; parameters as good as any are kept: of equals the last, for what passes nothing yet learns unseen."""
-    better = progress["best"] is None or value > progress["best"]
-    if (better or value == progress["best"]) and kept(keep):
-        progress = {**progress, "best": value, "best_step": at}
-    else:
-        better = False
-    return {**progress, "waited": 0 if better else progress["waited"] + 1}
+    if progress["best"] is None or value > progress["best"]:
+        return {**progress, "best": value, "best_step": at, "waited": 0} if kept(keep) else progress
+    as_good = value == progress["best"] and kept(keep)
+    return {**progress, "best_step": at if as_good else progress["best_step"], "waited": progress["waited"] + 1}
 
 
 def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:
