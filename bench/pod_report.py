@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from bench.curves import Panel, drawing
 from bench.demo import header
 from bench.pod_collectives import in_words
 from bench.pod_rates import CHIPS
@@ -87,34 +88,13 @@ def scaling_rows(rows: Sequence[Row]) -> list[Row]:
 
 def scaling_svg(rows: Sequence[Row]) -> str:
     """Milliseconds of collectives and of computation over the number of chips, a line each, v5e and v5p apart."""
-    width, height, left, bottom = 640, 320, 60, 40
     scaled = scaling_rows(rows)
-    most = 1.1 * max(1000 * value for row in scaled for value in _sent(row)[1:])
-    low, high = (math.log2(row["chips"]) for row in (scaled[0], scaled[-1]))
-
-    def x(row: Row) -> float:
-        return left + (width - left - 20) * (math.log2(row["chips"]) - low) / max(1.0, high - low)
-
-    def y(value: float) -> float:
-        return height - bottom - (height - bottom - 50) * value / most
-
-    parts = [f'<text x="{left}" y="18" font-weight="bold">Train step of CodeT5-large, {scaled[0]["rows"]} rows a chip: milliseconds</text>']
-    for at in range(5):
-        value = most * at / 4
-        parts.append(f'<line x1="{left}" x2="{width - 20}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0f}</text>')
-    for row in {row["chips"]: row for row in scaled}.values():
-        parts.append(f'<text x="{x(row):.1f}" y="{height - 20}" text-anchor="middle">{row["chips"]}</text>')
-    parts.append(f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">chips</text>')
-    lines = [(chip, name, at) for chip in CHIPS for at, name in ((1, "collectives"), (2, "compute"))]
-    for number, ((chip, name, at), css) in enumerate(zip(lines, ("#c0392b", "#2c6fbb", "#e59866", "#85b7e8"), strict=True)):
-        points = [(x(row), y(1000 * _sent(row)[at])) for row in scaled if row["topology"].startswith(chip)]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{css}" stroke-width="2"/>')
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{css}"/>' for a, b in points]
-        parts.append(f'<text x="{left + 145 * number}" y="38" fill="{css}">{chip} {name}</text>')
-    style = 'font-family="sans-serif" font-size="12" fill="#222"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {style}>'
-        f'<rect width="{width}" height="{height}" fill="white"/>{"".join(parts)}</svg>\n'
-    )
+    lines = [
+        (f"{chip} {name}", [(math.log2(row["chips"]), 1000 * _sent(row)[at]) for row in scaled if row["topology"].startswith(chip)])
+        for chip in CHIPS
+        for at, name in ((1, "collectives"), (2, "compute"))
+    ]
+    chips = sorted({row["chips"] for row in scaled})
+    marks = [(math.log2(count), f"{count} chips" if count == chips[0] else f"{count}") for count in chips]
+    title = f"Train step of CodeT5-large, {scaled[0]['rows']} rows a chip: milliseconds"
+    return drawing([Panel(title, [line for line in lines if line[1]], marks)], columns=1, width=640, height=320)

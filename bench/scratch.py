@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Literal
 
-from bench.curves import Line, drawing
+from bench.curves import Line, drawing, over_steps
 from bench.demo import Clock, header
 from bench.practice import plain_problems, unlike_the_test
 from coderl_jax import cli
@@ -165,7 +165,7 @@ def scratch(config: ScratchConfig) -> None:
     logged = curves(out)
     table = "\n".join([header(config), *told, "", result(out, size, logged), clock.table()])
     write_text(out / "table.txt", table)
-    write_text(out / "curves.svg", drawing(logged))
+    write_text(out / "curves.svg", drawing([over_steps(*panel) for panel in logged]))
     print(table)
 
 
