@@ -378,3 +378,22 @@ def test_the_parameters_that_validate_best_are_kept_of_equals_the_last(tmp_path)
     assert len(kept) == 3
     assert [row["score"] for row in rows(tmp_path) if "score" in row] == [0.2, 0.5, 0.5, 0.1]
     json.dumps(progress)
+
+
+def test_better_parameters_that_the_store_refuses_are_no_wait_and_equal_ones_are(tmp_path, capsys):
+    class Full(list):
+        """Refuses the second and the third that it is given."""
+
+        given = 0
+
+        def append(self, params):
+            self.given += 1
+            if self.given in (2, 3):
+                raise UserError("no space left")
+            super().append(params)
+
+    scores, kept = iter([0.5, 0.9, 0.5, 0.8]), Full()
+    progress = run_fit(tmp_path, evaluate=lambda params: {"score": next(scores)}, choose="score", patience=2, kept=kept)
+    assert progress == {"best": 0.8, "best_step": 40}, "of two evaluations without progress one was a better one that was refused"
+    assert len(kept) == 2
+    assert capsys.readouterr().err.count("no space left; training goes on") == 2
