@@ -53,7 +53,7 @@ CURVES = {  # title -> the stage, and what is drawn of it
     "RL, losses": ("rl", "ce_loss", "rl_loss"),
     "RL, share that passes": ("rl", "sampled_pass", "greedy_pass"),
 }
-VALIDATE = "--validation jsonl:OUT/validation.jsonl --validation-samples 8 --validation-temperature 0.8"
+VALIDATE = "--validation jsonl:OUT/validation.jsonl --validation-temperature 0.8 --validation-samples"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +239,7 @@ def stages(size: Size) -> dict[str, list[str]]:
         "warm start": [
             f"""train.finetune --problems jsonl:OUT/problems.jsonl --init OUT/next {LENGTHS} {SAFE} --batch-size 32 --steps {size.warm}
                 --learning-rate 5e-4 --end-learning-rate 2e-5 --warmup-steps 50 {adam} --dropout 0.1
-                {VALIDATE} --validate-every {max(1, size.warm // 6)} {"--validation-limit 8" if size.problems else ""} --out OUT/warm"""
+                {VALIDATE} 8 --validate-every {max(1, size.warm // 6)} {"--validation-limit 8" if size.problems else ""} --out OUT/warm"""
         ],
         "programs to learn from": [
             f"""sample.generate --actor OUT/warm --problems jsonl:OUT/problems.jsonl {few} --num-samples 8 {EXPLORE}
@@ -254,9 +254,8 @@ def stages(size: Size) -> dict[str, list[str]]:
         "RL": [
             f"""train.rl --problems jsonl:OUT/problems.jsonl {few} --supervised jsonl:OUT/problems.jsonl --init OUT/warm --critic OUT/critic
                 {EXPLORE} --num-samples {size.drawn} {SAFE} --rounds {size.rounds} --problems-per-round {size.practised}
-                --updates-per-round 4
-                --negative-weight 0.25 --ce-weight 0.1 {schedule} {VALIDATE} {"--validation-limit 8" if size.problems else ""}
-                --validate-every {max(1, size.rounds // 5)} --out OUT/rl"""
+                --updates-per-round 4 --baseline leave-one-out --negative-weight 0.25 --ce-weight 0.1 {schedule}
+                {VALIDATE} 32 {"--validation-limit 8" if size.problems else ""} --validate-every {max(1, size.rounds // 5)} --out OUT/rl"""
         ],
         PROGRAMS: [draw for _, draw, _ in drawn],
         "test: evaluation": [evaluate for _, _, evaluate in drawn],
