@@ -106,7 +106,7 @@ SIZES = {
     ),
     "laptop": Size(
         shape="--d-model 160 --d-kv 32 --d-ff 640 --heads 5 --encoder-layers 3 --decoder-layers 3", vocabulary=4000, documents=None,
-        window=256, spans=800, following=5000, batch=16, warm=1500, helpers=150, rounds=24, practised=48, drawn=8, update=32,
+        window=256, spans=800, following=5000, batch=16, warm=1500, helpers=150, rounds=32, practised=48, drawn=8, update=32,
         samples=SAMPLES, problems=None,
     ),
     "gpu": Size(
@@ -227,7 +227,7 @@ def stages(size: Size) -> dict[str, list[str]]:
     learn = f"""--problems jsonl:OUT/problems.jsonl --verdicts OUT/learn/verdicts.jsonl --init OUT/warm {LENGTHS} --batch-size 16
         --steps {size.helpers} --warmup-steps 10 --learning-rate 3e-4 --end-learning-rate 3e-5 {adam} --dropout 0
         --save-every {size.helpers}"""
-    schedule = f"--batch-size {size.update} --learning-rate 2e-4 --end-learning-rate 2e-5 --warmup-steps 10 {adam} --dropout 0"
+    schedule = f"--batch-size {size.update} --learning-rate 3e-4 --end-learning-rate 3e-5 --warmup-steps 10 {adam} --dropout 0"
     few = "--limit 24" if size.problems else ""
     drawn = rows(size).values()
     return {
@@ -247,14 +247,14 @@ def stages(size: Size) -> dict[str, list[str]]:
             f"sample.judge --problems jsonl:OUT/problems.jsonl --programs OUT/learn/programs.jsonl {SAFE} --out OUT/learn/verdicts.jsonl",
         ],
         HELPERS: [
-            f"train.critic {learn} --out OUT/critic",
-            f"train.critic {learn} --classes 2 --out OUT/binary",
+            f"train.critic {learn} --balance --out OUT/critic",
+            f"train.critic {learn} --balance --classes 2 --out OUT/binary",
             f"train.repair {learn} --out OUT/repair",
         ],
         "RL": [
             f"""train.rl --problems jsonl:OUT/problems.jsonl {few} --supervised jsonl:OUT/problems.jsonl --init OUT/warm --critic OUT/critic
                 {EXPLORE} --num-samples {size.drawn} {SAFE} --rounds {size.rounds} --problems-per-round {size.practised}
-                --updates-per-round 4 --baseline leave-one-out --negative-weight 0.25 --ce-weight 0.1 {schedule}
+                --updates-per-round 4 --baseline leave-one-out --negative-weight 0.25 --ce-weight 0.3 {schedule}
                 {VALIDATE} 32 {"--validation-limit 8" if size.problems else ""} --validate-every {max(1, size.rounds // 5)} --out OUT/rl"""
         ],
         PROGRAMS: [draw for _, draw, _ in drawn],

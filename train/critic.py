@@ -54,7 +54,7 @@ def train_critic(config: CriticConfig) -> None:
     def labelled(batch: Any) -> CriticBatch:
         text = TextBatch.of(batch, config.lengths)
         text = text if config.lengths.parity == "paper" else text.pooled_everywhere()
-        return CriticBatch(text, learnt.outcomes[batch.index])
+        return CriticBatch(text, learnt.outcomes[batch.index], None if learnt.weights is None else learnt.weights[batch.index])
 
     fit_model(
         config,

@@ -21,16 +21,24 @@ from coderl_jax.types import Outcome, Problem
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Programs and their classes: `Outcome`'s numbers, or 0 failed and 1 passed. `outcomes` is int32 [n]."""
+    """Programs and their classes.
+
+    Attributes:
+      examples: prompts and programs.
+      outcomes: `Outcome`'s numbers, or 0 failed and 1 passed, int32 [n].
+      weights: what each program counts for, float32 [n], or None: all the same.
+    """
 
     examples: list[Example]
     outcomes: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def labelled_programs(problems: Sequence[Problem], config: CriticConfig, tokenizer: Tokenizer) -> tuple[Labelled, Labelled]:
     """Judged programs and reference solutions (labelled passed), split by problem into learnt and held out.
 
-    Programs without a verdict, for want of tests, are left out and counted.
+    Programs without a verdict, for want of tests, are left out and counted. With `--balance` all outcomes that are learnt from count the
+    same, and a program 1 in the mean.
     """
     prompts = {}
     chosen = np.random.default_rng(config.seed).permutation(len(problems))[: round(config.holdout * len(problems))]
@@ -52,12 +60,19 @@ def labelled_programs(problems: Sequence[Problem], config: CriticConfig, tokeniz
     if not parts[0]:
         raise UserError("--verdicts: expected judged programs, got none; run sample.generate and sample.judge first")
     learnt, measured = (Labelled([e for e, _ in part], np.array([label for _, label in part], np.int32)) for part in parts)
+    if config.balance:
+        counts = np.bincount(learnt.outcomes, minlength=config.classes)
+        shares = np.divide(len(learnt.outcomes) / np.count_nonzero(counts), counts, out=np.ones(config.classes), where=counts > 0)
+        learnt, measured = (dataclasses.replace(part, weights=shares[part.outcomes].astype(np.float32)) for part in (learnt, measured))
     print(f"{len(learnt.examples)} programs to learn from, {len(measured.examples)} held out to measure the critic", file=sys.stderr)
     return learnt, measured
 
 
 def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -> Callable[[Any], dict[str, float]]:
-    """A function params -> loss (nats), accuracy and area under the ROC curve of p(passed) on the held-out programs."""
+    """A function params -> loss (nats), accuracy and area under the ROC curve of p(passed) on the held-out programs.
+
+    Loss and accuracy are means by what programs count for; the area is of all the same.
+    """
     scorer = Scorer(model, config.optimizer.batch_size, config.lengths)
 
     def measure(params: Any) -> dict[str, float]:
@@ -65,7 +80,8 @@ def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -
         probabilities = np.array([outcome_probabilities(row) for row in logits])
         right = probabilities.argmax(axis=-1) == heldout.outcomes
         loss = -np.log(np.maximum(probabilities[np.arange(len(right)), heldout.outcomes], 1e-12))
-        result = {"holdout_loss": float(loss.mean()), "holdout_accuracy": float(right.mean())}
+        means = (float(np.average(values, weights=heldout.weights)) for values in (loss, right))
+        result = dict(zip(("holdout_loss", "holdout_accuracy"), means, strict=True))
         area = area_under_roc(probabilities[:, -1], heldout.outcomes == model.classes - 1)
         return result if area is None else {**result, "holdout_auc": area}
 

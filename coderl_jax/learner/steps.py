@@ -58,10 +58,12 @@ class CriticBatch(NamedTuple):
     Attributes:
       text: problems and programs.
       outcome: class of each program, int32 [b].
+      weight: what each program counts for, float32 [b], or None: all the same.
     """
 
     text: TextBatch
     outcome: Array
+    weight: Array | None = None
 
     def amount(self) -> int:
         """Programs that a mean over the batch is over."""
@@ -152,7 +154,7 @@ def critic_loss(graphdef: Any, dropout: float, classes: int) -> Loss:
     def loss(params: Any, batch: CriticBatch, key: Key[Array, ""]):
         text = batch.text
         logits = critic_logits(graphdef, params, text.source, text.source_mask, text.target, dropout=dropout, key=key)
-        value, right = losses.critic_loss(logits[..., :classes], batch.outcome, text.target_mask)
+        value, right = losses.critic_loss(logits[..., :classes], batch.outcome, text.target_mask, batch.weight)
         return value, {"accuracy": jnp.mean(right)}
 
     return loss

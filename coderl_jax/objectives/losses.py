@@ -54,7 +54,7 @@ def pooled_logits(critic_logits: Float[Array, "b t k"], mask: Bool[Array, "b t"]
 
 
 def critic_loss(
-    critic_logits: Float[Array, "b t k"], outcome: Int[Array, " b"], mask: Bool[Array, "b t"]
+    critic_logits: Float[Array, "b t k"], outcome: Int[Array, " b"], mask: Bool[Array, "b t"], weight: Float[Array, " b"] | None = None
 ) -> tuple[Float[Array, ""], Float[Array, " b"]]:
     """Cross-entropy of the true outcome, and whether each prediction is right.
 
@@ -64,13 +64,14 @@ def critic_loss(
       critic_logits: float [b, t, k].
       outcome: class of each program, int32 [b], below k.
       mask: True at program tokens, bool [b, t]; at least one in every row.
+      weight: what each program counts for, float32 [b], 1 in the mean over the data; None: all the same.
 
     Returns:
       The mean loss in nats, and 1.0 where the largest class is the true one, float32 [b].
     """
     logits = pooled_logits(critic_logits, mask)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), outcome[:, None], axis=-1)[:, 0]
-    return -jnp.mean(chosen), (jnp.argmax(logits, axis=-1) == outcome).astype(jnp.float32)
+    return -jnp.mean(chosen if weight is None else weight * chosen), (jnp.argmax(logits, axis=-1) == outcome).astype(jnp.float32)
 
 
 def token_entropy(logits: Float[Array, "b t v"]) -> Float[Array, "b t"]:

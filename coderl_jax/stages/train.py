@@ -170,6 +170,9 @@ class CriticConfig:
     """Model to start from: a run folder, a Hugging Face folder or a hub id."""
     classes: Literal[2, 4] = 4
     """4: compile error, runtime error, failed test, passed; 2: failed, passed."""
+    balance: bool = False
+    """Let every outcome count the same, however rare it is. Else a critic that knows little gives all tokens of a program the share
+    of its outcome, and RL hardly learns from what is rare: with few programs that pass, from those."""
     holdout: float = 0.1
     """Share of the problems held out to measure the critic."""
     seed: int = 0
