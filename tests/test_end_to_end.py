@@ -440,6 +440,33 @@ def test_garbage_programs_are_judged_never_fatal(work, tmp_path):
     main(critic, "--problems", source, flags, "--out", tmp_path / "critic")
 
 
+@pytest.mark.parametrize(("flags", "rare"), [([], 0.1), (["--balance"], 0.5)])
+def test_a_critic_that_can_know_nothing_gives_an_outcome_its_share_or_all_the_same(work, tmp_path, flags, rare):
+    save_problems(tmp_path / "problems.jsonl", [dataclasses.replace(problem, solutions=()) for problem in toy_problems()])
+    row = {"problem_id": "toy/0", "program": "w=input()"}
+    outcomes = ["compile_error"] * 36 + ["runtime_error"] * 4
+    rows = [{**row, "index": i, "outcome": outcome} for i, outcome in enumerate(outcomes)]
+    (tmp_path / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = ["--problems", f"jsonl:{tmp_path}/problems.jsonl", *LENGTHS]
+    learn = [
+        "--verdicts",
+        tmp_path / "verdicts.jsonl",
+        "--init",
+        work / "warm",
+        *OPTIMIZER,
+        "--batch-size",
+        40,
+        "--steps",
+        60,
+        "--holdout",
+        0,
+    ]
+    main(critic, data, learn, flags, "--out", tmp_path / "critic")
+    main(score, "--critic", tmp_path / "critic", data, "--programs", tmp_path / "verdicts.jsonl", "--out", tmp_path / "scores.jsonl")
+    found = rows_of(tmp_path / "scores.jsonl")[0]["outcome_probabilities"]
+    assert found == pytest.approx([1 - rare, rare, 0, 0], abs=0.06)
+
+
 def test_every_command_has_help(capsys):
     for command in (finetune, critic, repair, rl, generate, judge, score, critical, evaluate, report, solve):
         with pytest.raises(SystemExit) as stop:

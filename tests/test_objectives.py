@@ -69,6 +69,14 @@ def test_critic_pools_over_the_programs_tokens_only():
     assert float(right[0]) == 1.0
 
 
+def test_a_critics_loss_counts_each_program_by_its_weight():
+    logits, outcome, mask = jnp.array([[[0.0, 1.0]], [[2.0, 0.0]]]), jnp.array([1, 1], jnp.int32), jnp.ones((2, 1), bool)
+    parts = [float(losses.critic_loss(logits[i : i + 1], outcome[i : i + 1], mask[i : i + 1])[0]) for i in range(2)]
+    loss, right = losses.critic_loss(logits, outcome, mask, jnp.array([0.5, 1.5]))
+    assert float(loss) == pytest.approx((0.5 * parts[0] + 1.5 * parts[1]) / 2, rel=1e-6)
+    assert right.tolist() == [1.0, 0.0]
+
+
 def test_entropy_is_largest_for_the_uniform_distribution():
     assert float(losses.token_entropy(jnp.zeros((1, 1, 8)))[0, 0]) == pytest.approx(np.log(8), rel=1e-6)
     assert float(losses.token_entropy(jnp.array([[[50.0, 0.0]]]))[0, 0]) == pytest.approx(0.0, abs=1e-6)
