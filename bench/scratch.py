@@ -254,7 +254,7 @@ def stages(size: Size) -> dict[str, list[str]]:
         "RL": [
             f"""train.rl --problems jsonl:OUT/problems.jsonl {few} --supervised jsonl:OUT/problems.jsonl --init OUT/warm --critic OUT/critic
                 {EXPLORE} --num-samples {size.drawn} {SAFE} --rounds {size.rounds} --problems-per-round {size.practised}
-                --updates-per-round 4 --baseline leave-one-out --negative-weight 0.25 --ce-weight 0.3 {schedule}
+                --updates-per-round 4 --baseline leave-one-out --negative-weight 0.25 --ce-weight 0.03 {schedule}
                 {VALIDATE} 32 {"--validation-limit 8" if size.problems else ""} --validate-every {max(1, size.rounds // 5)} --out OUT/rl"""
         ],
         PROGRAMS: [draw for _, draw, _ in drawn],
