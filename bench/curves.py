@@ -8,8 +8,7 @@ from coderl_jax.report.markup import Markup, tag
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 46, 30
 COLOURS = "#2463c4", "#cf6a0c", "#0c8577", "#a33b8f"
-STYLE = "text { font: 12px sans-serif; fill: #222 } .title { font-weight: bold } .middle { text-anchor: middle } .end { text-anchor: end }"
-GRID = ".grid { stroke: #ddd }"
+STYLE = "text { font: 12px sans-serif; fill: #222 } .title { font-weight: bold } .grid { stroke: #ddd }"
 
 Line = tuple[str, Sequence[Point]]
 """Name, and points in order of x."""
@@ -40,25 +39,25 @@ def drawing(panels: Sequence[Panel], columns: int = 3, width: int = 330, height:
     """A standalone SVG of panels of this size, so many beside each other."""
     rows = -(-len(panels) // columns)
     placed = [
-        tag("g", *_marks(panel, width, height), transform=f"translate({width * (i % columns)} {height * (i // columns)})")
+        tag("g", *_placed(panel, width, height), transform=f"translate({width * (i % columns)} {height * (i // columns)})")
         for i, panel in enumerate(panels)
     ]
     size = {"viewBox": f"0 0 {columns * width} {rows * height}", "width": columns * width, "height": rows * height}
     paper = tag("rect", width="100%", height="100%", fill="white")
-    return tag("svg", tag("style", Markup(f"{STYLE} {GRID}")), paper, *placed, xmlns="http://www.w3.org/2000/svg", **size) + "\n"
+    return tag("svg", tag("style", Markup(STYLE)), paper, *placed, xmlns="http://www.w3.org/2000/svg", **size) + "\n"
 
 
-def _marks(panel: Panel, width: int, height: int) -> list[Markup]:
+def _placed(panel: Panel, width: int, height: int) -> list[Markup]:
     values = [value for _, points in panel.lines for _, value in points]
     levels, ends = ticks(min(values), max(values)), (panel.marks[0][0], panel.marks[-1][0])
     x, y = scale(*ends, LEFT, width - RIGHT), scale(levels[0], levels[-1], height - BOTTOM, TOP)
     parts = [tag("text", panel.title, x=LEFT, y=18, cls="title")]
     for level in levels:
         parts.append(tag("line", x1=LEFT, x2=width - RIGHT, y1=f"{y(level):.1f}", y2=f"{y(level):.1f}", cls="grid"))
-        parts.append(tag("text", number(level), x=LEFT - 6, y=f"{y(level) + 4:.1f}", cls="end"))
+        parts.append(tag("text", number(level), x=LEFT - 6, y=f"{y(level) + 4:.1f}", text_anchor="end"))
     for at, said in panel.marks:
-        side = {ends[1]: "end", ends[0]: "start"}.get(at, "middle")
-        parts.append(tag("text", said, x=f"{x(at):.1f}", y=height - 12, cls=side))
+        anchor = {ends[1]: "end", ends[0]: "start"}.get(at, "middle")
+        parts.append(tag("text", said, x=f"{x(at):.1f}", y=height - 12, text_anchor=anchor))
     for i, (name, points) in enumerate(panel.lines):
         places = [(f"{x(at):.1f}", f"{y(value):.1f}") for at, value in thinned(points, 100)[0]]
         parts.append(tag("polyline", points=" ".join(map(",".join, places)), fill="none", stroke=COLOURS[i], stroke_width=1.6))

@@ -448,20 +448,9 @@ def test_a_critic_that_can_know_nothing_gives_an_outcome_its_share_or_all_the_sa
     rows = [{**row, "index": i, "outcome": outcome} for i, outcome in enumerate(outcomes)]
     (tmp_path / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = ["--problems", f"jsonl:{tmp_path}/problems.jsonl", *LENGTHS]
-    learn = [
-        "--verdicts",
-        tmp_path / "verdicts.jsonl",
-        "--init",
-        work / "warm",
-        *OPTIMIZER,
-        "--batch-size",
-        40,
-        "--steps",
-        60,
-        "--holdout",
-        0,
-    ]
-    main(critic, data, learn, flags, "--out", tmp_path / "critic")
+    start = ["--verdicts", tmp_path / "verdicts.jsonl", "--init", work / "warm", "--holdout", 0]
+    steps = [*OPTIMIZER, "--batch-size", 40, "--steps", 60]
+    main(critic, data, start, steps, flags, "--out", tmp_path / "critic")
     main(score, "--critic", tmp_path / "critic", data, "--programs", tmp_path / "verdicts.jsonl", "--out", tmp_path / "scores.jsonl")
     found = rows_of(tmp_path / "scores.jsonl")[0]["outcome_probabilities"]
     assert found == pytest.approx([1 - rare, rare, 0, 0], abs=0.06)

@@ -1,6 +1,7 @@
 """A critic's data: programs with their outcomes, some problems held out to measure it."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -80,8 +81,8 @@ def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -
         probabilities = np.array([outcome_probabilities(row) for row in logits])
         right = probabilities.argmax(axis=-1) == heldout.outcomes
         loss = -np.log(np.maximum(probabilities[np.arange(len(right)), heldout.outcomes], 1e-12))
-        means = (float(np.average(values, weights=heldout.weights)) for values in (loss, right))
-        result = dict(zip(("holdout_loss", "holdout_accuracy"), means, strict=True))
+        mean = functools.partial(np.average, weights=heldout.weights)
+        result = {"holdout_loss": float(mean(loss)), "holdout_accuracy": float(mean(right))}
         area = area_under_roc(probabilities[:, -1], heldout.outcomes == model.classes - 1)
         return result if area is None else {**result, "holdout_auc": area}
 
