@@ -51,7 +51,8 @@ CURVES = {  # title -> the stage, and what is drawn of it
     "binary critic": ("binary", "loss", "holdout_loss"),
     "repair model": ("repair", "loss"),
     "RL, losses": ("rl", "ce_loss", "rl_loss"),
-    "RL, share that passes": ("rl", "sampled_pass", "greedy_pass"),
+    "RL, share of what it drew": ("rl", "compile_error", "runtime_error", "failed_test"),
+    "RL, share that passes": ("rl", "sampled_pass", "validation_pass@1"),
 }
 VALIDATE = "--validation jsonl:OUT/validation.jsonl --validation-temperature 0.8 --validation-samples"
 
@@ -315,7 +316,7 @@ def curves(out: pathlib.Path) -> list[tuple[str, list[Line]]]:
     """Title and lines of each of `CURVES`."""
     found = []
     for title, (stage, *fields) in CURVES.items():
-        series = series_of([row for _, row in read_jsonl(out / stage / "metrics.jsonl")])
+        series = series_of([row | row.get("outcomes", {}) for _, row in read_jsonl(out / stage / "metrics.jsonl")])
         found.append((title, [(words(field), series[field]) for field in fields]))
     return found
 

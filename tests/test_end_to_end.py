@@ -442,18 +442,24 @@ def test_garbage_programs_are_judged_never_fatal(work, tmp_path):
 
 @pytest.mark.parametrize(("flags", "rare"), [([], 0.1), (["--balance"], 0.5)])
 def test_a_critic_that_can_know_nothing_gives_an_outcome_its_share_or_all_the_same(work, tmp_path, flags, rare):
-    save_problems(tmp_path / "problems.jsonl", [dataclasses.replace(problem, solutions=()) for problem in toy_problems()])
-    row = {"problem_id": "toy/0", "program": "w=input()"}
+    twins = [dataclasses.replace(toy_problems()[0], id=name, solutions=()) for name in ("toy/0", "toy/twin")]
+    save_problems(tmp_path / "problems.jsonl", twins)
     outcomes = ["compile_error"] * 36 + ["runtime_error"] * 4
-    rows = [{**row, "index": i, "outcome": outcome} for i, outcome in enumerate(outcomes)]
+    row = {"program": "w=input()"}
+    rows = [{**row, "problem_id": twin.id, "index": i, "outcome": outcome} for twin in twins for i, outcome in enumerate(outcomes)]
     (tmp_path / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = ["--problems", f"jsonl:{tmp_path}/problems.jsonl", *LENGTHS]
-    start = ["--verdicts", tmp_path / "verdicts.jsonl", "--init", work / "warm", "--holdout", 0]
+    start = ["--verdicts", tmp_path / "verdicts.jsonl", "--init", work / "warm", "--holdout", 0.5]
     steps = [*OPTIMIZER, "--batch-size", 40, "--steps", 60]
     main(critic, data, start, steps, flags, "--out", tmp_path / "critic")
     main(score, "--critic", tmp_path / "critic", data, "--programs", tmp_path / "verdicts.jsonl", "--out", tmp_path / "scores.jsonl")
-    found = rows_of(tmp_path / "scores.jsonl")[0]["outcome_probabilities"]
-    assert found == pytest.approx([1 - rare, rare, 0, 0], abs=0.06)
+    scored = rows_of(tmp_path / "scores.jsonl")
+    assert scored[0]["outcome_probabilities"] == pytest.approx([1 - rare, rare, 0, 0], abs=0.06)
+    measured = rows_of(tmp_path / "critic" / "metrics.jsonl")[-1]
+    values = {row["outcome"]: np.mean(row["token_values"]) for row in scored}
+    logged = {name: measured[name] for name in measured if name.startswith("holdout_value_")}
+    assert logged == pytest.approx({f"holdout_value_{outcome}": value for outcome, value in values.items()}, abs=1e-4)
+    assert len(logged) == 2
 
 
 def test_every_command_has_help(capsys):

@@ -14,7 +14,7 @@ from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.files import UserError
 from coderl_jax.metrics.ranking import area_under_roc
 from coderl_jax.rollout.models import TextModel
-from coderl_jax.rollout.scoring import Scorer, outcome_probabilities
+from coderl_jax.rollout.scoring import Scorer, outcome_probabilities, softmax
 from coderl_jax.rows import read_verdicts
 from coderl_jax.stages.train import CriticConfig
 from coderl_jax.types import Outcome, Problem
@@ -72,7 +72,8 @@ def labelled_programs(problems: Sequence[Problem], config: CriticConfig, tokeniz
 def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -> Callable[[Any], dict[str, float]]:
     """A function params -> loss (nats), accuracy and area under the ROC curve of p(passed) on the held-out programs.
 
-    Loss and accuracy are means by what programs count for; the area is of all the same.
+    Loss and accuracy are means by what programs count for; the area is of all the same. A critic of four outcomes is also asked for
+    `holdout_value_OUTCOME`, the mean of q(w_t) over programs of that outcome: what RL multiplies their returns by (CodeRL Eq. 10).
     """
     scorer = Scorer(model, config.optimizer.batch_size, config.lengths)
 
@@ -84,6 +85,12 @@ def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -
         mean = functools.partial(np.average, weights=heldout.weights)
         result = {"holdout_loss": float(mean(loss)), "holdout_accuracy": float(mean(right))}
         area = area_under_roc(probabilities[:, -1], heldout.outcomes == model.classes - 1)
-        return result if area is None else {**result, "holdout_auc": area}
+        if area is not None:
+            result["holdout_auc"] = area
+        if model.classes == len(Outcome):
+            values = np.array([softmax(row)[:, label].mean() for row, label in zip(logits, heldout.outcomes, strict=True)])
+            found = {outcome: values[heldout.outcomes == outcome] for outcome in Outcome}
+            result |= {f"holdout_value_{outcome.label}": float(of.mean()) for outcome, of in found.items() if len(of)}
+        return result
 
     return measure

@@ -8,6 +8,7 @@ from typing import Any
 from coderl_jax.report.axes import Point, Real, duration, number, percent, words
 from coderl_jax.report.charts import Series, Steps, colour, line_chart
 from coderl_jax.report.gather import Run, is_number
+from coderl_jax.report.judged import PASSED_FIRST
 from coderl_jax.report.markup import Markup, tag
 from coderl_jax.report.rounds import outcome_panel, round_panels
 
@@ -15,6 +16,7 @@ _TOGETHER = {
     "pass rate": ("validation_pass@1", "greedy_pass", "sampled_pass"),
     "loss": ("loss", "validation_loss", "holdout_loss"),
     "held-out problems": ("holdout_accuracy", "holdout_auc"),
+    "value of a token, held-out problems": tuple(f"holdout_value_{label}" for label in PASSED_FIRST),
 }
 _ALONE = ("ce_loss", "rl_loss", "mean_return", "informative", "kl", "entropy")
 _SHARES = {"validation_pass@1", "greedy_pass", "sampled_pass", "holdout_accuracy", "holdout_auc", "informative", "accuracy"}
@@ -28,6 +30,7 @@ _TITLES = {
     "holdout_loss": "held-out loss",
     "holdout_accuracy": "held-out accuracy",
     "holdout_auc": "held-out AUC",
+    **{f"holdout_value_{label}": f"value where {words(label)}" for label in PASSED_FIRST},
 }
 
 
