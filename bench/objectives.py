@@ -20,17 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import ablation
-from bench.ablation import (
-    CE_WEIGHT,
-    LEARNT_FROM,
-    METRICS,
-    QUICK,
-    SAMPLES,
-    UPDATES_PER_ROUND,
-    Size,
-    helpers,
-)
+from bench.ablation import CE_WEIGHT, LEARNT_FROM, METRICS, QUICK, SAMPLES, UPDATES_PER_ROUND, Size, helpers
+from bench.ablation import FULL as ABLATION
 from bench.demo import DRAW, EXPLORE, SAFE, SCHEDULE, SHIPPED, Clock, copy_model, header, measured
 from bench.parts import cell, course, estimates, folder_for, hours, made_by, per_problem, read_parts, ruled, run_stage
 from coderl_jax import cli
@@ -39,7 +30,7 @@ from coderl_jax.data.tiny import SIZES
 from coderl_jax.files import write_json, write_text
 
 FILES = "seed*/*.measured.json"
-FULL = dataclasses.replace(ablation.FULL, rounds=20, learn="--limit 1000")
+FULL = dataclasses.replace(ABLATION, rounds=20, learn="--limit 1000")
 PROBLEMS = 64  # a round
 DRAWN = 8  # of a problem, and a greedy one
 ROWS = {  # name -> title, flags of train.rl
