@@ -164,7 +164,7 @@ def scratch(config: ScratchConfig) -> None:
         clock.stage(name, [_filled(command, config) for command in commands], out, together=together)
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
     logged = curves(out)
-    table = "\n".join([header(config), *told, "", result(out, size, logged), clock.table()])
+    table = "\n".join([header(config), commits(out), *told, "", result(out, size, logged), clock.table()])
     write_text(out / "table.txt", table)
     write_text(out / "curves.svg", drawing([over_steps(*panel) for panel in logged]))
     print(table)
@@ -293,7 +293,7 @@ def result(out: pathlib.Path, size: Size, logged: Sequence[tuple[str, Sequence[L
     reports = {row: (title, read_json(out / "test" / f"{row}.report.json")) for row, (title, *_) in rows(size).items()}
     lines = [["", *names]]
     for title, report in reports.values():
-        lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), ".2f") for g, k in metrics)])
+        lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), "z.2f") for g, k in metrics)])
     problems = next(iter(reports.values()))[1]["counts"]["problems"]
     counted = f"MBPP test, {problems} problems, {size.samples} programs each, percent with 95% intervals"
     told = [counted, "MBPP shows its hidden tests: critical sampling runs the tests that decide, and n@k is pass@k where one is submitted"]
@@ -302,14 +302,22 @@ def result(out: pathlib.Path, size: Size, logged: Sequence[tuple[str, Sequence[L
         if "against" in report:
             other = pathlib.Path(report["against"]["report"]).name.removesuffix(".report.json")
             cells = (report["against"][group][k] for group, k in metrics)
-            found = (interval_text((cell["difference"], *cell["interval_95"]), "+.2f") for cell in cells)
+            found = (interval_text((cell["difference"], *cell["interval_95"]), "+z.2f") for cell in cells)
             told.append(f"  {title} minus {reports[other][0]}: " + ", ".join(f"{n} {cell}" for n, cell in zip(names, found, strict=True)))
+    lines = [[title, *(f"{100 * share:.2f}" for share in report["outcomes"].values())] for title, report in reports.values()]
+    told += ["", *aligned([["all programs, percent", *map(words, report["outcomes"])], *lines])]
     told += ["", "over each stage, from its beginning to its end"]
     for title, lines in logged:
         for name, points in lines:
             values = [value for _, value in thinned(points, 8)[0]]
             told.append(f"  {title:<34} {name:<17}" + " ".join(f"{value:7.3f}" for value in values))
     return "\n".join(told) + "\n"
+
+
+def commits(out: pathlib.Path) -> str:
+    """What the stages ran, for a run that was stopped and went on at another commit."""
+    made = sorted((read_json(path) for path in out.glob("*/manifest.json")), key=lambda manifest: manifest["started"])
+    return "stages at " + ", ".join(dict.fromkeys(manifest["commit"] for manifest in made))
 
 
 def curves(out: pathlib.Path) -> list[tuple[str, list[Line]]]:
