@@ -27,6 +27,8 @@ from coderl_jax import cli
 from coderl_jax.config import Judging
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
+from coderl_jax.model.cost import parameters
+from coderl_jax.model.hf import shape_of
 from coderl_jax.report import aligned, interval_text
 from coderl_jax.report.axes import thinned, words
 from coderl_jax.report.curves import series_of
@@ -164,7 +166,7 @@ def scratch(config: ScratchConfig) -> None:
         clock.stage(name, [_filled(command, config) for command in commands], out, together=together)
     clock.stage("page", ["sample.report OUT --out OUT/report.html"], out)
     logged = curves(out)
-    table = "\n".join([header(config), commits(out), *told, "", result(out, size, logged), clock.table()])
+    table = "\n".join([header(config), *made(config, out), *told, "", result(out, size, logged), clock.table()])
     write_text(out / "table.txt", table)
     write_text(out / "curves.svg", drawing([over_steps(*panel) for panel in logged]))
     print(table)
@@ -314,10 +316,13 @@ def result(out: pathlib.Path, size: Size, logged: Sequence[tuple[str, Sequence[L
     return "\n".join(told) + "\n"
 
 
-def commits(out: pathlib.Path) -> str:
-    """What the stages ran, for a run that was stopped and went on at another commit."""
-    made = sorted((read_json(path) for path in out.glob("*/manifest.json")), key=lambda manifest: manifest["started"])
-    return "stages at " + ", ".join(dict.fromkeys(manifest["commit"] for manifest in made))
+def made(config: ScratchConfig, out: pathlib.Path) -> list[str]:
+    """What the stages ran, for a run that was stopped and went on at another commit, and how large model and corpus are."""
+    manifests = sorted((read_json(path) for path in out.glob("*/manifest.json")), key=lambda manifest: manifest["started"])
+    commits = ", ".join(dict.fromkeys(manifest["commit"] for manifest in manifests))
+    corpus = read_json(pathlib.Path(config.prepared or out / "prepared") / "manifest.json")["written"]["train"]
+    size = f"{parameters(shape_of(str(out / 'rl'))) / 1e6:.1f} M parameters"
+    return [f"stages at {commits}", f"model: {size}; corpus: {corpus['documents']:,} documents, {corpus['tokens']:,} tokens"]
 
 
 def curves(out: pathlib.Path) -> list[tuple[str, list[Line]]]:
