@@ -1,7 +1,7 @@
-"""A model from nothing to solved MBPP problems: pretraining, warm start, critics, RL, critical sampling, all on real data.
+"""A model from nothing to MBPP: pretraining, warm start, critics, RL, critical sampling, all on real data.
 
     python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size laptop    # hours on 2 cores
-    python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu       # minutes
+    python -m bench.scratch --mbpp mbpp.jsonl.gz --practice leetcode.jsonl.gz --out runs/scratch --size gpu
 
 The corpus is the Python of packages from PyPI and of Python's own library. Whatever holds solutions or tests of MBPP's test split is left
 out, of the corpus, of the problems that are taught and of those that checkpoints are chosen by: MBPP's own train and validation splits have
