@@ -288,5 +288,9 @@ def read_programs(
 def read_verdicts(
     path: str | os.PathLike, problems: Iterable[Problem] | None = None, released: str = GENERATED
 ) -> list[tuple[Program, Verdict]]:
-    """All programs of a file, or of a folder, with their verdicts; as `read_programs`."""
-    return [(program, verdict_from_json(place, row)) for place, row, program in read_programs(path, problems, released)]
+    """All programs of a file, or of a folder, with their verdicts; as `read_programs`. None at all is an error too."""
+    found = [(program, verdict_from_json(place, row)) for place, row, program in read_programs(path, problems, released)]
+    if not found:
+        wanted = f"PROBLEM/{released} in it" if pathlib.Path(path).is_dir() else "judged programs"
+        raise UserError(f"{path}: file: expected {wanted}, got none; check the path")
+    return found

@@ -440,6 +440,18 @@ def test_garbage_programs_are_judged_never_fatal(work, tmp_path):
     main(critic, "--problems", source, flags, "--out", tmp_path / "critic")
 
 
+@pytest.mark.parametrize("empty", ["folder", "file"])
+def test_no_verdicts_are_refused_not_a_critic_of_solutions_alone(work, tmp_path, capsys, empty):
+    path = tmp_path / "verdicts"
+    path.mkdir() if empty == "folder" else path.write_text("")
+    flags = ["--problems", f"jsonl:{work}/problems.jsonl", "--verdicts", path, "--init", work / "warm", *LENGTHS]
+    with pytest.raises(SystemExit) as stop:
+        critic.main([str(flag) for flag in [*flags, "--out", tmp_path / "critic"]])
+    assert stop.value.code == 2
+    assert f"{path}: file: expected" in capsys.readouterr().err
+    assert not (tmp_path / "critic").exists()
+
+
 @pytest.mark.parametrize(("flags", "rare"), [([], 0.1), (["--balance"], 0.5)])
 def test_a_critic_that_can_know_nothing_gives_an_outcome_its_share_or_all_the_same(work, tmp_path, flags, rare):
     twins = [dataclasses.replace(toy_problems()[0], id=name, solutions=()) for name in ("toy/0", "toy/twin")]

@@ -237,7 +237,7 @@ def test_an_update_leaves_no_second_copy_of_the_state():
 
 
 @pytest.mark.parametrize("stop_at", [None, 27])
-def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_path, stop_at):
+def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_path, stop_at, capsys):
     scores, kept = {10: 0.5, 20: 0.4, 30: 0.5, 40: 0.9}, []
     at = iter(scores)
     settings = {"evaluate": lambda params: {"score": scores[next(at)]}, "choose": "score", "patience": 2, "kept": kept}
@@ -247,6 +247,8 @@ def test_a_fit_without_progress_ends_early_with_its_best_and_stays_ended(tmp_pat
     assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 30}
     assert len(kept) == 2
     assert rows(tmp_path)[-1]["step"] == 30
+    assert [row["step"] for row in rows(tmp_path) if "loss" in row] == [20, 30], "the losses up to its end"
+    assert "stopped early: score is best at update 30, which is kept" in capsys.readouterr().err
     assert run_fit(tmp_path, **settings) == {"best": 0.5, "best_step": 30}, "the same command again does no more"
     assert next(at) == 40
 

@@ -199,6 +199,13 @@ def test_an_epoch_holds_every_window_once_and_the_next_one_in_another_order(fold
     assert batches.epoch == 2.0
 
 
+def test_next_tokens_are_not_padded_beyond_what_a_window_reaches(folder):
+    prepared, lengths = Prepared(str(folder), "documents", "train"), Lengths(max_prompt_tokens=600, max_new_tokens=512)
+    batches = PretrainingStream(prepared, "next-tokens", lengths, sequence_length=32, batch_size=1, seed=3, readers=0)
+    assert batches.shape == (32, 32), "0.9 x 32 tokens and two marks, or one, by 16"
+    assert max(next(batches).source_mask.sum() for _ in range(4 * batches.examples)) in (30, 31)
+
+
 @pytest.mark.parametrize("objective", ["spans", "next-tokens"])
 def test_a_window_is_corrupted_otherwise_in_every_epoch(folder, objective):
     batches = stream(folder, objective, batch_size=1)

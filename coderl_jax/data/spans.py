@@ -92,13 +92,19 @@ def next_tokens(tokens: Int[np.ndarray, " n"], shape: tuple[int, int], rng: np.r
       ValueError: no pivot fits both sides.
     """
     n = len(tokens)
-    low, high = (int(round(share * n)) for share in PIVOTS)
+    low, high = pivots(n)
     least, most = max(1, n + 1 - shape[1]), min(n - 1, shape[0] - 2)
     if least > most:
         raise ValueError(f"expected up to {sum(shape) - 3} tokens, got {n}")
     first, last = max(low, least), min(max(high, low), most)
     pivot = int(rng.integers(first, last + 1)) if first <= last else min(max(low, least), most)
     return Example([BOS, *tokens[:pivot].tolist(), EOS], [BOS, *tokens[pivot:].tolist()])
+
+
+def pivots(n: int) -> tuple[int, int]:
+    """First and last place where `n` tokens are cut for next-token prediction."""
+    low, high = (int(round(share * n)) for share in PIVOTS)
+    return low, high
 
 
 def restored(example: Example, sentinels: Sequence[int]) -> list[int]:

@@ -135,25 +135,28 @@ def fit(
             bar.update()
             last = at == plan.steps
             if at % LOG_EVERY == 0 or last:
-                row = mean_of(pending)
-                seconds = time.perf_counter() - began
+                row = _since(pending, began, schedule(at - 1))
                 if row["skipped"] > MOST_SKIPPED:
                     progress = {**progress, "rollbacks": progress["rollbacks"] + 1}
                     state, event = _rolled_back(checkpoints, state, progress["rollbacks"], at)
                     log.write(at, skipped=row["skipped"], event=event)
                     pending, began = [], time.perf_counter()
                     continue
-                log.write(at, **row, learning_rate=float(schedule(at - 1)), updates_per_second=len(pending) / seconds)
+                log.write(at, **row)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
                 pending, began = [], time.perf_counter()
             if plan.evaluate and (at % plan.evaluate_every == 0 or last):
-                row = plan.evaluate(state.params)
+                row, seconds = _measured(plan, state, logged)
+                began += seconds
                 log.write(at, **row)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
                 if plan.choose:
                     progress = _chosen(progress, row[plan.choose], at, lambda: plan.keep(state.params))  # noqa: B023
-                last = last or _given_up(plan, progress)
-                began = time.perf_counter()
+                if not last and _given_up(plan, progress):
+                    last = True
+                    if pending:
+                        log.write(at, **_since(pending, began, schedule(at - 1)))
+                    print(f"stopped early: {plan.choose} is best at update {progress['best_step']}, which is kept", file=sys.stderr)
             stopping = stop.due(at)
             if stopping or at % plan.save_every == 0 or last:
                 save(at)
@@ -204,6 +207,19 @@ def _chosen(progress: dict[str, Any], value: float, at: int, keep: Callable[[], 
 
 def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:
     return plan.choose is not None and 0 < plan.patience <= progress["waited"]
+
+
+def _since(rows: list[dict[str, Any]], began: float, step_size: Any) -> dict[str, float]:
+    """What is logged of the updates since the last row, the first of which began then."""
+    row = mean_of(rows)
+    return {**row, "learning_rate": float(step_size), "updates_per_second": len(rows) / (time.perf_counter() - began)}
+
+
+def _measured(plan: Fit, state: TrainState, logged: dict[str, Any]) -> tuple[dict[str, float], float]:
+    """What `plan.evaluate` says, and the seconds it took once the update that logged this was through."""
+    jax.block_until_ready(logged)
+    began = time.perf_counter()
+    return plan.evaluate(state.params), time.perf_counter() - began
 
 
 def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
