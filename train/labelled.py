@@ -88,7 +88,8 @@ def holdout_measure(heldout: Labelled, model: TextModel, config: CriticConfig) -
         if area is not None:
             result["holdout_auc"] = area
         if model.classes == len(Outcome):
-            values = np.array([softmax(row)[:, label].mean() for row, label in zip(logits, heldout.outcomes, strict=True)])
+            rows = zip(logits, heldout.examples, heldout.outcomes, strict=True)
+            values = np.array([softmax(row[: len(e.target)])[:, label].mean() for row, e, label in rows])
             found = {outcome: values[heldout.outcomes == outcome] for outcome in Outcome}
             result |= {f"holdout_value_{outcome.label}": float(of.mean()) for outcome, of in found.items() if len(of)}
         return result

@@ -15,7 +15,7 @@ from jaxtyping import Int32
 from coderl_jax.config import Lengths
 from coderl_jax.data.batches import Batch, Example, Stream, pad_to
 from coderl_jax.data.prepared import Prepared
-from coderl_jax.data.spans import masked_spans, next_tokens, pivots, span_shape
+from coderl_jax.data.spans import masked_spans, next_tokens, next_tokens_shape, span_shape
 from coderl_jax.data.tokenizer import EOS
 from coderl_jax.files import UserError
 
@@ -112,11 +112,8 @@ class PretrainingStream(Stream):
             shape = (_rounded(source), _rounded(target))
             corrupt = lambda tokens, rng: masked_spans(tokens, sentinels[:count], rng)  # noqa: E731
         else:
-            low, high = pivots(sequence_length)  # what no window reaches would be padding
-            shape = (
-                min(lengths.max_prompt_tokens, _rounded(high + 2)),
-                min(lengths.max_new_tokens, _rounded(sequence_length - low + 1)),
-            )
+            source, target = next_tokens_shape(sequence_length)  # what no window reaches would be padding
+            shape = (min(lengths.max_prompt_tokens, _rounded(source)), min(lengths.max_new_tokens, _rounded(target)))
             corrupt = lambda tokens, rng: next_tokens(tokens, shape, rng)  # noqa: E731
         self.shape, self.shares = shape, [(*shape, 1.0)]
         self._corrupted = grain.MapDataset.source(windows).seed(seed).shuffle().repeat(_EPOCHS).random_map(corrupt)

@@ -92,7 +92,7 @@ def next_tokens(tokens: Int[np.ndarray, " n"], shape: tuple[int, int], rng: np.r
       ValueError: no pivot fits both sides.
     """
     n = len(tokens)
-    low, high = pivots(n)
+    low, high = _pivots(n)
     least, most = max(1, n + 1 - shape[1]), min(n - 1, shape[0] - 2)
     if least > most:
         raise ValueError(f"expected up to {sum(shape) - 3} tokens, got {n}")
@@ -101,8 +101,13 @@ def next_tokens(tokens: Int[np.ndarray, " n"], shape: tuple[int, int], rng: np.r
     return Example([BOS, *tokens[:pivot].tolist(), EOS], [BOS, *tokens[pivot:].tolist()])
 
 
-def pivots(n: int) -> tuple[int, int]:
-    """First and last place where `n` tokens are cut for next-token prediction."""
+def next_tokens_shape(n: int) -> tuple[int, int]:
+    """Of a sequence of n tokens: the longest source and the longest target that `next_tokens` makes where nothing limits it."""
+    low, high = _pivots(n)
+    return high + 2, n - low + 1
+
+
+def _pivots(n: int) -> tuple[int, int]:
     low, high = (int(round(share * n)) for share in PIVOTS)
     return low, high
 
