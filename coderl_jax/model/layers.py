@@ -4,6 +4,7 @@ Parameters are float32; what is computed takes the type of the residual stream, 
 softmax). Axes of parameters carry logical names; `model.mesh.LOGICAL_RULES` places them on devices.
 """
 
+import functools
 import importlib.util
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
@@ -41,9 +42,6 @@ def stack_of(layer: type[Layer], shape: ModelShape, count: int, rngs: nnx.Rngs) 
 class Dropout(NamedTuple):
     """Dropout of one forward pass; `NO_DROPOUT` is a pass without.
 
-    A byte of random bits decides on an entry, so that one hash does for four: a hash for each would be a quarter of a training step on an
-    H100. Rates are thus multiples of 1/256, 0.1 is 26/256, and what is kept is scaled up accordingly.
-
     Attributes:
       rate: share of entries set to zero; the rest is scaled up by 1 / (1 - rate).
       key: None leaves everything as it is.
@@ -60,11 +58,31 @@ class Dropout(NamedTuple):
         """x with entries dropped."""
         if self.key is None or self.rate == 0.0:
             return x
-        *rows, width = x.shape
-        words = jax.random.bits(self.key, (*rows, -(-width // 4)), jnp.uint32)
-        bits = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*rows, -1)[..., :width]
-        dropped = min(max(round(256 * self.rate), 1), 255)
-        return jnp.where(bits >= dropped, x * (256 / (256 - dropped)), 0.0).astype(x.dtype)
+        return _dropped(self.rate, self.key, x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _dropped(rate: float, key: Array, x: Array) -> Array:
+    # Products, no `where`: its zeros are the same in every layer, and a loop over layers would be handed them ready made, to read.
+    return x * (random_words(key, x.shape) >= np.uint32(rate * 2**32)) * (1 / (1 - rate))
+
+
+# The backward pass draws the mask again: kept, it would be an eighth of all that is.
+_dropped.defvjp(lambda rate, key, x: (_dropped(rate, key, x), key), lambda rate, key, slope: (None, _dropped(rate, key, slope)))
+
+
+def random_words(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*a"]:
+    """32 random bits for each entry of an array, good enough to drop entries by: a hash of its column and of a word of its row, JAX's own.
+
+    A hash as short as this is made again wherever the bits are needed, while JAX's would be made once and kept: a tenth of a training
+    step's memory traffic on a GPU, besides its 20 rounds. It is that of two multiplications whose bits depend on each other least:
+    https://github.com/skeeto/hash-prospector; the row's word, added twice, keeps rows apart that overlap.
+    """
+    *rows, width = shape
+    word = jax.random.bits(key, (*rows, 1), jnp.uint32)
+    mixed = jnp.arange(width, dtype=jnp.uint32) * np.uint32(0x9E3779B9) + word
+    mixed = (mixed ^ (mixed >> 16)) * np.uint32(0x7FEB352D) + word
+    return (mixed ^ (mixed >> 15)) * np.uint32(0x846CA68B)
 
 
 NO_DROPOUT = Dropout()
@@ -110,11 +128,31 @@ def shard_heads(x: Shaped[Array, "..."], heads_axis: int) -> Shaped[Array, "..."
     return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES, *(None,) * (heads_axis - 1), heads))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_normed(x: Float[Array, "*a d"], scale: Float[Array, " d"], epsilon: float) -> Float[Array, "*a d"]:
-    """x / rms(x) * scale over the last axis, in x's type: no mean is subtracted, nothing is added. Computed in float32."""
+    """x / rms(x) * scale over the last axis, in x's type: no mean is subtracted, nothing is added. Computed in float32.
+
+    The backward pass keeps x as it is; left to itself JAX would keep two float32 copies, over a third of all that it keeps in bfloat16.
+    """
+    return _normed(x, scale, epsilon)[0]
+
+
+def _normed(x: Array, scale: Array, epsilon: float) -> tuple[Array, tuple[Array, Array, Array]]:
     wide = x.astype(jnp.float32)
     rms_inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
-    return (wide * rms_inverse * scale).astype(x.dtype)
+    return (wide * rms_inverse * scale).astype(x.dtype), (x, scale, rms_inverse)
+
+
+def _normed_slopes(epsilon: float, kept: tuple[Array, Array, Array], slope: Array) -> tuple[Array, Array]:
+    """With n = x r, r = 1 / rms(x) and u = slope * scale: that of x is r (u - n mean(u n)), that of the scale the sum of slope * n."""
+    x, scale, rms_inverse = kept
+    normed, slope = x.astype(jnp.float32) * rms_inverse, slope.astype(jnp.float32)
+    scaled = slope * scale
+    of_x = rms_inverse * (scaled - normed * jnp.mean(scaled * normed, axis=-1, keepdims=True))
+    return of_x.astype(x.dtype), jnp.sum(slope * normed, axis=tuple(range(x.ndim - 1)))
+
+
+rms_normed.defvjp(_normed, _normed_slopes)
 
 
 class RMSNorm(nnx.Module):
@@ -127,6 +165,20 @@ class RMSNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*a d"]) -> Float[Array, "*a d"]:
         """The normed x, in x's type."""
         return rms_normed(x, self.scale[...], self.epsilon)
+
+
+@jax.custom_vjp
+def relu(x: Float[Array, "*a"]) -> Float[Array, "*a"]:
+    """max(x, 0), whose slope is told by what it returns: left to itself the compiler keeps x for the backward pass as well."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: Array) -> tuple[Array, Array]:
+    found = jax.lax.optimization_barrier(relu(x))  # without it the compiler would see that x tells the slope too, and keep that
+    return found, found
+
+
+relu.defvjp(_relu_forward, lambda found, slope: (slope * (found > 0),))
 
 
 class FeedForward(nnx.Module):
@@ -142,7 +194,7 @@ class FeedForward(nnx.Module):
         """The feed-forward branch, not yet added to the residual stream."""
         inner = x @ self.wi[...].astype(x.dtype)
         if self.gate is None:
-            return drop(jax.nn.relu(inner)) @ self.wo[...].astype(x.dtype)
+            return relu(drop(inner)) @ self.wo[...].astype(x.dtype)
         gate = jax.nn.gelu(x @ self.gate[...].astype(x.dtype), approximate=True)
         return drop(gate * inner) @ self.wo[...].astype(x.dtype)
 
