@@ -6,6 +6,7 @@ softmax). Axes of parameters carry logical names; `model.mesh.LOGICAL_RULES` pla
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
@@ -181,6 +182,11 @@ def _relu_forward(x: Array) -> tuple[Array, Array]:
 relu.defvjp(_relu_forward, lambda found, slope: (slope * (found > 0),))
 
 
+def computed_again(function: Callable) -> Callable:
+    """A function of few steps, of which the backward pass keeps what goes in; left to itself JAX would keep what each step gives."""
+    return jax.checkpoint(function, prevent_cse=False)
+
+
 class FeedForward(nnx.Module):
     """wo(relu(wi x)), or wo(gelu(gate x) * wi x) where the shape is gated; no biases."""
 
@@ -195,8 +201,8 @@ class FeedForward(nnx.Module):
         inner = x @ self.wi[...].astype(x.dtype)
         if self.gate is None:
             return relu(drop(inner)) @ self.wo[...].astype(x.dtype)
-        gate = jax.nn.gelu(x @ self.gate[...].astype(x.dtype), approximate=True)
-        return drop(gate * inner) @ self.wo[...].astype(x.dtype)
+        gated = computed_again(lambda gate, inner: jax.nn.gelu(gate, approximate=True) * inner)
+        return drop(gated(x @ self.gate[...].astype(x.dtype), inner)) @ self.wo[...].astype(x.dtype)
 
 
 class Attention(nnx.Module):
@@ -253,8 +259,8 @@ class Attention(nnx.Module):
             scores = jnp.where(mask, scores, NEGATIVE)
         if causal:
             scores = jnp.where(jnp.tri(*scores.shape[-2:], dtype=bool), scores, NEGATIVE)
-        weights = drop(jax.nn.softmax(scores, axis=-1)).astype(values.dtype)
-        mixed = jnp.einsum("...hts,...hsc->...htc", weights, values)
+        mix = computed_again(lambda weights: jnp.einsum("...hts,...hsc->...htc", drop(weights).astype(values.dtype), values))
+        mixed = mix(jax.nn.softmax(scores, axis=-1))
         return jnp.einsum("...htc,hcd->...td", mixed, self.o[...].astype(mixed.dtype))
 
 

@@ -194,7 +194,8 @@ class T5(nnx.Module):
             return layers.shard_batch(call(nnx.merge(graphdef, own), x, drop.at(number))), None
 
         if self.remat in REMATERIALISE:
-            body = jax.checkpoint(body, prevent_cse=False, policy=REMATERIALISE[self.remat])
+            # Of layers written out the compiler would see that it has all already, and keep it.
+            body = jax.checkpoint(body, prevent_cse=self.unrolled, policy=REMATERIALISE[self.remat])
         count = jax.tree.leaves(params)[0].shape[0]
         return jax.lax.scan(body, layers.shard_batch(x), (jnp.arange(count), params), unroll=self.unrolled)[0]
 
