@@ -13,7 +13,7 @@ from coderl_jax.learner.state import make_gradient
 from coderl_jax.learner.steps import TextBatch, supervised_loss
 from coderl_jax.model import cost
 from coderl_jax.model.mesh import abstract_params
-from coderl_jax.model.t5 import keeping
+from coderl_jax.model.t5 import keeping, sequence_logits
 from train import finetune, rl
 from train.estimate import announced
 
@@ -38,6 +38,27 @@ def test_operations_are_those_of_the_matrix_products_by_hand():
     assert cost.training_flops(shape, s, t) == 4 * (encoder + own + cross) + 3 * 2 * t * 2 * 7
 
 
+@pytest.mark.parametrize("remat", cost.REMATS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_layers_keep_for_the_backward_pass_what_is_counted(remat, dtype, gated):
+    layers, rows, s, t = 3, 7, 11, 13
+    sizes = {"d_model": 64, "d_kv": 16, "d_ff": 192, "heads": 5, "vocab_size": 100, "encoder_layers": layers, "decoder_layers": layers}
+    shape = ModelShape(**sizes, gated=gated)
+    graphdef, params = abstract_params(shape, "actor", jnp.dtype(dtype))
+
+    def slopes(params):
+        source, target = jnp.zeros((rows, s), jnp.int32), jnp.zeros((rows, t), jnp.int32)
+        kept = keeping(graphdef, params, remat)
+        return jax.vjp(lambda p: sequence_logits(kept, p, source, source == 0, target, dropout=0.1, key=jax.random.key(0)), params)[1]
+
+    stacks = [leaf for leaf in jax.tree.leaves(jax.eval_shape(slopes, params)) if leaf.shape[:1] == (layers,) and rows in leaf.shape]
+    said = sum(leaf.size * leaf.dtype.itemsize for leaf in stacks)
+    counted = layers * rows * sum(cost.kept_bytes(shape, s, t, remat, jnp.dtype(dtype).itemsize, fused=False))
+    norms = layers * rows * (2 * s + 3 * t) * 4 if remat == "nothing" else 0  # a number a token for each norm, which is not worth counting
+    assert said == counted + norms
+
+
 @pytest.mark.parametrize(("remat", "rows"), [*((remat, 8) for remat in cost.REMATS), ("layers", 40)])
 def test_memory_is_near_the_compilers_figure(remat, rows):
     s, t = 304, 160
@@ -47,7 +68,7 @@ def test_memory_is_near_the_compilers_figure(remat, rows):
     loss = supervised_loss(keeping(graphdef, params, remat), 0.1)
     compiled = make_gradient(loss).lower(params, batch, jax.eval_shape(lambda: jax.random.key(0))).compile()
     said = compiled.memory_analysis().temp_size_in_bytes
-    assert 0.8 * said < cost.training_memory(SMALL, rows, s, t, remat=remat).activations < 1.6 * said
+    assert 0.85 * said < cost.training_memory(SMALL, rows, s, t, remat=remat).activations < 1.25 * said
 
 
 def test_memory_is_shared_among_the_devices_that_share_parameters_and_rows():
@@ -68,7 +89,7 @@ def test_a_device_has_a_name_and_a_number():
 def test_what_cudnn_never_makes_takes_no_memory_and_copies_do():
     plain = cost.training_memory(SMALL, 8, 600, 512, remat="products", width=2)
     fused = cost.training_memory(SMALL, 8, 600, 512, remat="products", width=2, fused=True)
-    assert plain.activations - fused.activations == 8 * 2 * 4 * SMALL.heads * 512 * (512 + 600), "a decoder's layer has the most"
+    assert plain.activations - fused.activations == 8 * 4 * SMALL.heads * 512 * (512 + 600), "a decoder's layer has the most"
     more = cost.training_memory(SMALL, 8, 600, 512, copies=1.5)
     assert more.state == 22.0 * cost.parameters(SMALL)
 

@@ -1,7 +1,6 @@
 """The T5 and the critic on small random weights: what may see what, and cached decoding against decoding at once."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from coderl_jax.model.critic import Critic, critic_from_actor, critic_logits
 from coderl_jax.model.decoding import attend, decode_step, empty_cache, ready, source_cache
 from coderl_jax.model.mesh import abstract_params
 from coderl_jax.model.quantized import Quantized, quantized
+from coderl_jax.model.slopes import Dropout
 from coderl_jax.model.t5 import T5, sequence_logits, shift_right
 
 # Longer sequences than `relative_max_distance`, so that far buckets are used too.
@@ -277,53 +277,6 @@ def test_norm_divides_by_the_root_mean_square_and_keeps_the_mean():
     np.testing.assert_allclose(norm(jnp.array([1.0, 1.0, 5.0, 3.0])), [1 / 3, 2 / 3, 5 / 3, 1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.25, 0.001, 0.999])
-@pytest.mark.parametrize("width", [200, 203])
-def test_dropout_zeroes_its_share_of_every_row_and_column_and_scales_the_rest(rate, width):
-    x = jnp.full((3, 500, width), 3.0)
-    dropped = np.asarray(layers.Dropout(rate, jax.random.key(0))(x))
-    np.testing.assert_allclose(np.unique(dropped), [0, 3 / (1 - rate)], rtol=1e-6)
-    zero, variance = (dropped == 0) - rate, rate * (1 - rate)
-    for of in (zero.mean(), zero.mean((0, 1)), zero.mean(2).ravel()):
-        assert np.mean(of**2) * zero.size / of.size == pytest.approx(variance, rel=10 * math.sqrt(2 / of.size))
-
-
-def test_what_dropout_leaves_of_one_place_tells_nothing_of_another():
-    words = np.asarray(layers.random_words(jax.random.key(7), (2000, 512)))
-    for bit in (31, 30, 24):  # a rate looks at the highest ones first
-        sign = (words >> bit & 1) * 2.0 - 1
-        of_columns, of_rows = sign.T @ sign / math.sqrt(len(sign)), sign @ sign.T / math.sqrt(sign.shape[1])
-        for found in (of_columns, of_rows):
-            pairs = found[np.triu_indices(len(found), 1)]
-            assert np.mean(pairs**2) == pytest.approx(1, abs=6 * math.sqrt(2 / pairs.size))
-            assert np.abs(pairs).max() < 7
-    assert len(np.unique(words[:, 0])) == len(words), "rows have their own words"
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_the_slopes_of_a_norm_are_those_of_its_definition(dtype):
-    keys = jax.random.split(jax.random.key(2), 3)
-    x, slope = (jax.random.normal(key, (3, 5, 64), dtype) for key in keys[:2])
-    scale, epsilon = jax.random.normal(keys[2], 64), 1e-6
-
-    def plain(x, scale):
-        wide = x.astype(jnp.float32)
-        return (wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon) * scale).astype(x.dtype)
-
-    ours, theirs = jax.vjp(lambda *a: layers.rms_normed(*a, epsilon), x, scale), jax.vjp(plain, x, scale)
-    np.testing.assert_array_equal(ours[0], theirs[0])
-    for one, other in zip(ours[1](slope), theirs[1](slope), strict=True):
-        assert one.dtype == other.dtype
-        bound = 1e-5 if one.dtype == jnp.float32 else 2**-7
-        np.testing.assert_allclose(one.astype(jnp.float32), other.astype(jnp.float32), rtol=bound, atol=bound)
-
-
-def test_the_slope_of_a_relu_is_that_of_its_definition():
-    x = jnp.array([-2.0, -0.0, 0.0, 1e-30, 3.0])
-    for ours, plain in ((layers.relu(x), jax.nn.relu(x)), (jax.vjp(layers.relu, x)[1](x + 5)[0], jax.vjp(jax.nn.relu, x)[1](x + 5)[0])):
-        np.testing.assert_array_equal(ours, plain)
-
-
 def test_dropout_differs_by_place_and_key_and_is_off_without_key():
     graphdef, params = new_model(TIED)
     source, mask, target = batch(TIED)
@@ -334,7 +287,7 @@ def test_dropout_differs_by_place_and_key_and_is_off_without_key():
     np.testing.assert_array_equal(one, again)
     assert np.all(np.any(np.asarray(one != other), axis=-1))
     assert np.all(np.any(np.asarray(one != plain), axis=-1))
-    drop, x = layers.Dropout(0.5, jax.random.key(3)), jnp.ones(64)
+    drop, x = Dropout(0.5, jax.random.key(3)), jnp.ones(64)
     masks = {tuple(np.asarray(drop.at(place).at(layer)(x)).tolist()) for place in range(6) for layer in range(4)}
     assert len(masks) == 24
 

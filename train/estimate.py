@@ -60,7 +60,7 @@ def announced(
     quickest = cost.REMATS[1:] if gpu and not mesh.unroll else cost.REMATS
     choices = quickest if mesh.remat == "auto" else (mesh.remat,)
     taken = {
-        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, fused, mesh.unroll, copies)
+        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, fused, copies)
         for remat in choices
     }
     remat = next((remat for remat, memory in taken.items() if limit is None or memory.total <= ROOM * limit), choices[-1])

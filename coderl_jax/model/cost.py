@@ -116,15 +116,13 @@ def training_memory(
     remat: str = "layers",
     width: int = 4,
     fused: bool = False,
-    unrolled: bool = False,
     copies: int | float = 0,
 ) -> Memory:
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
 
-    Every layer's input is kept; under "products" so are the products with parameters, and under "nothing" about six tenths of all that a
-    layer computes. Under the first two one layer at a time is computed again. The logits that are made at a time exist three times over:
-    themselves, their softmax, their gradient; where that is not all of them, the gradient of their table is summed up beside, in two
-    copies. The compiler shares some of that: its own figures for CodeT5's shapes lie between two fifths below and a fifth above this.
+    Beside what `kept_bytes` counts, a layer at a time is computed again, and its gradients, as large, are made. The logits that are made at
+    a time exist three times over: themselves, their softmax, their gradient; where that is not all of them, the gradient of their table is
+    summed up beside, in two copies. The compiler shares some of that.
 
     Args:
       shape: of the model.
@@ -136,26 +134,33 @@ def training_memory(
       remat: what is computed again, one of `REMATS`.
       width: bytes of a number in the layers: 4 float32, 2 bfloat16.
       fused: attention's scores are never in memory.
-      unrolled: layers are written out (`model.t5.keeping`), so that under "nothing" the compiler keeps a third, not six tenths.
       copies: of the parameters, besides parameters, gradient and two moments.
     """
-    d, inner = shape.d_model, shape.heads * shape.d_kv
-
-    def layer(length: int, seen: int) -> int:
-        return (0 if fused else 4 * shape.heads * length * seen) + 2 * length * (2 * shape.d_ff + 4 * inner + 4 * d)
-
-    encoder, decoder = layer(s, s), layer(t, t) + layer(t, s)
-    kept = float(shape.encoder_layers * s * d + shape.decoder_layers * t * d)
-    again = 0 if remat == "nothing" else max(encoder, decoder)
-    if remat == "nothing":
-        kept += (1 / 3 if unrolled else 0.6) * (shape.encoder_layers * encoder + shape.decoder_layers * decoder)
-    elif remat == "products":
-        kept += shape.encoder_layers * s * (4 * inner + 2 * d + shape.d_ff)
-        kept += shape.decoder_layers * (t * (6 * inner + 3 * d + shape.d_ff) + s * 2 * inner)
+    encoder, decoder = kept_bytes(shape, s, t, remat, width, fused)
+    kept = shape.encoder_layers * encoder + shape.decoder_layers * decoder
+    again = max(kept_bytes(shape, s, t, "nothing", width, fused))
     logits, beside = rows * t * (OUTCOMES if critic else shape.vocab_size), 0
     if logits > AT_ONCE:
-        logits, beside = AT_ONCE, 2 * shape.vocab_size * d
-    return Memory((16.0 + 4.0 * copies) * parameters(shape, critic) / shards, rows * width * (kept + again) + 4.0 * (3 * logits + beside))
+        logits, beside = AT_ONCE, 2 * shape.vocab_size * shape.d_model
+    return Memory((16.0 + 4.0 * copies) * parameters(shape, critic) / shards, rows * (kept + again) + 4.0 * (3 * logits + beside))
+
+
+def kept_bytes(shape: ModelShape, s: int, t: int, remat: str, width: int, fused: bool) -> tuple[int, int]:
+    """What an encoder's and a decoder's layer keep of an example for the backward pass; arguments as in `training_memory`.
+
+    Under "nothing" these are, once each, what goes into a norm and what it gives, queries, keys, values, what attention mixes, what the
+    feed-forward part multiplies, and scores as float32 unless they are fused; under "products" what goes into the layer, queries, keys,
+    values, and what attention and the first matrices of the feed-forward part give; under "layers" what goes into the layer.
+    """
+    d, f, inner = shape.d_model, shape.d_ff, shape.heads * shape.d_kv
+    if remat == "layers":
+        return s * d * width, t * d * width
+    if remat == "products":
+        wide = 2 * f if shape.gated else f
+        return s * (2 * d + 3 * inner + wide) * width, (t * (3 * d + 4 * inner + wide) + s * 2 * inner) * width
+    wide, score = (3 * f if shape.gated else f), 0 if fused else 4 * shape.heads
+    encoder = s * (4 * d + 4 * inner + wide) * width + score * s * s
+    return encoder, (t * (6 * d + 6 * inner + wide) + s * 2 * inner) * width + score * t * (t + s)
 
 
 def decoding_work(shape: ModelShape, prompts: int | float, rows: int, s: int, t: int | float, width: int) -> tuple[float, float]:

@@ -16,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model.layers import NEGATIVE, relative_bucket, rms_normed, shard_batch, shard_heads, takes_kernels
+from coderl_jax.model.layers import NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_kernels
 from coderl_jax.model.quantized import Quantized, Vectors, quantized
+from coderl_jax.model.slopes import rms_normed
 from coderl_jax.model.t5 import T5
 
 

@@ -16,7 +16,8 @@ from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
 from coderl_jax.model import layers
-from coderl_jax.model.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm, normal, stack_of, whole_width
+from coderl_jax.model.layers import Attention, FeedForward, RelativeBias, RMSNorm, normal, stack_of, whole_width
+from coderl_jax.model.slopes import Dropout
 
 START_ID = 0  # what the decoder reads before the first token: T5 starts with the pad id
 
