@@ -1,4 +1,4 @@
-"""The programs that a pod runs, compiled here for chips that are not here: abstract arguments, real code, nothing allocated."""
+"""The programs that a pod or a GPU runs, compiled here for chips that are not here: abstract arguments, real code, nothing allocated."""
 
 import dataclasses
 import math
@@ -25,6 +25,17 @@ WHOLE_UP_TO = 2**20
 """Bytes of an array that may be whole on every device although a mesh axis could split it: norms and biases."""
 PARAMETER_AXES = ("fsdp", "tensor")
 """Axes that split parameters; devices along `data` hold copies."""
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  registers_per_block_limit: 65536 registers_per_core_limit: 65536
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 device_memory_size: 84929347584 l2_cache_size: 52428800 cuda_compute_capability { major: 9 }
+}
+platform_name: "CUDA" runtime_version { major: 13 } dnn_version_info { major: 9 minor: 10 } device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+"""What CUDA says of an H100 SXM, as XLA's compiler is told it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +44,15 @@ class Work:
 
     Attributes:
       program: train, critic or sample.
-      topology: such as v5e:4x4.
+      topology: such as v5e:4x4, or h100.
       mesh: sizes of its axes.
       rows: examples, or sampled programs, a chip.
       shape: the model's.
       lengths: prompt and program tokens, all of them used.
       dropout: rate while training.
       samples: programs of a prompt, while sampling.
+      remat: what a train step computes again.
+      unrolled: its layers are written out.
     """
 
     program: str
@@ -50,6 +63,8 @@ class Work:
     lengths: Lengths
     dropout: float
     samples: int
+    remat: str = "layers"
+    unrolled: bool = False
 
     @property
     def chips(self) -> int:
@@ -122,7 +137,10 @@ class Part:
 
 def topology_mesh(topology: str, sizes: MeshShape) -> Mesh:
     """The mesh that `model.mesh.make_mesh` makes on a machine with so many chips."""
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    if topology == "h100":
+        devices = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=H100).devices
+    else:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     return arranged((sizes.data, sizes.fsdp, sizes.tensor), devices)
 
 
@@ -138,7 +156,7 @@ def _training(work: Work, mesh: Mesh) -> list[Part]:
     """Gradient and update, as `learner.state.make_update` joins them."""
     kind = "actor" if work.program == "train" else "critic"
     graphdef, params = abstract_params(work.shape, kind, jnp.bfloat16)
-    graphdef, params = keeping(graphdef, params, "layers"), _placed(params, mesh)
+    graphdef, params = keeping(graphdef, params, work.remat, work.unrolled), _placed(params, mesh)
     optimizer = make_optimizer(Optimizer())
     loss_scalar = _scalar(mesh, jnp.float32)
     state = TrainState(params, jax.eval_shape(optimizer.init, params), _scalar(mesh, jnp.int32), loss_scalar, loss_scalar)
