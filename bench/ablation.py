@@ -313,14 +313,14 @@ def tables(results: dict[str, Any]) -> str:
     ]
     for setting, found in results["settings"].items():
         head = [f"RL on {SETTINGS[setting]}; seeds {', '.join(map(str, found['seeds']))}", "sampling", *columns]
-        rows = [[TITLES[row["actor"]], row["sampling"], *(cell(row, name, "z.1f") for name in columns)] for row in found["rows"]]
+        rows = [[TITLES[row["actor"]], row["sampling"], *(cell(row, name) for name in columns)] for row in found["rows"]]
         differences = [
             [
                 f"{TITLES[row['of_actor']]}, {row['of_sampling']}",
                 f"minus {TITLES[row['from_actor']]}, {row['from_sampling']}"
                 if row["of_actor"] != row["from_actor"]
                 else f"minus {row['from_sampling']}",
-                *(cell(row, name, "+z.1f") for name in columns),
+                *(cell(row, name, sign=True) for name in columns),
             ]
             for row in found["differences"]
         ]

@@ -176,11 +176,11 @@ def table(results: dict[str, Any]) -> str:
     ]
     rows = []
     for name, row in results["rows"].items():
-        differences = [cell(row[f"minus_{other}"], "pass@1", "+z.1f") if name != other else "" for other in ("warm", "coderl")]
+        differences = [cell(row[f"minus_{other}"], "pass@1", sign=True) if name != other else "" for other in ("warm", "coderl")]
         rows.append(
             [
                 titles[name],
-                *(cell(row, metric, "z.1f") for metric in METRICS),
+                *(cell(row, metric) for metric in METRICS),
                 *differences,
                 ", ".join(str(run["kept"]) for run in row["runs"]),
                 str(sum(run["rolled_back"] for run in row["runs"])),

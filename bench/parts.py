@@ -134,9 +134,9 @@ def hours(parts: Sequence[dict[str, Any]]) -> str:
     return "\n".join([ruled([["minutes", *(f"seed {seed}" for seed in seconds)], *rows, total]), "", *made]) + "\n"
 
 
-def cell(row: dict[str, Any], name: str, style: str) -> str:
+def cell(row: dict[str, Any], name: str, sign: bool = False) -> str:
     """A metric with its interval, or a dash where it does not apply."""
-    return interval_text((row[name]["mean"], *row[name]["interval_95"]) if name in row else None, style)
+    return interval_text((row[name]["mean"], *row[name]["interval_95"]) if name in row else None, sign=sign)
 
 
 def ruled(rows: list[list[str]]) -> str:

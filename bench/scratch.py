@@ -295,7 +295,7 @@ def result(out: pathlib.Path, size: Size, logged: Sequence[tuple[str, Sequence[L
     reports = {row: (title, read_json(out / "test" / f"{row}.report.json")) for row, (title, *_) in rows(size).items()}
     lines = [["", *names]]
     for title, report in reports.values():
-        lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), "z.2f") for g, k in metrics)])
+        lines.append([title, *(interval_text((report[g][k], *report["interval_95"][g][k]), digits=2) for g, k in metrics)])
     problems = next(iter(reports.values()))[1]["counts"]["problems"]
     counted = f"MBPP test, {problems} problems, {size.samples} programs each, percent with 95% intervals"
     told = [counted, "MBPP shows its hidden tests: critical sampling runs the tests that decide, and n@k is pass@k where one is submitted"]
@@ -304,7 +304,7 @@ def result(out: pathlib.Path, size: Size, logged: Sequence[tuple[str, Sequence[L
         if "against" in report:
             other = pathlib.Path(report["against"]["report"]).name.removesuffix(".report.json")
             cells = (report["against"][group][k] for group, k in metrics)
-            found = (interval_text((cell["difference"], *cell["interval_95"]), "+z.2f") for cell in cells)
+            found = (interval_text((cell["difference"], *cell["interval_95"]), digits=2, sign=True) for cell in cells)
             told.append(f"  {title} minus {reports[other][0]}: " + ", ".join(f"{n} {cell}" for n, cell in zip(names, found, strict=True)))
     lines = [[title, *(f"{100 * share:.2f}" for share in report["outcomes"].values())] for title, report in reports.values()]
     told += ["", *aligned([["all programs, percent", *map(words, report["outcomes"])], *lines])]

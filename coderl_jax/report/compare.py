@@ -95,7 +95,7 @@ def _side_by_side(evaluations: Sequence[Evaluation]) -> Markup | None:
     body = []
     for name, found in shared.items():
         for column in columns_of([evaluation.results for evaluation in found.values()]):
-            cells = [interval_cell(found[f].results.cells.get(column) if f in found else None, ".1f") for f in folders]
+            cells = [interval_cell(found[f].results.cells.get(column) if f in found else None) for f in folders]
             body.append(tag("tr", row_head(name), tag("td", label(column)), *cells))
     return joined(
         tag("h3", "Evaluations by folder"),

@@ -21,10 +21,10 @@ def result_table(folder: str | os.PathLike) -> str:
     rows = [["", "percent [95% interval]", *map(label, columns), "programs"]]
     differences, notes = [], []
     for at, evaluation in enumerate(evaluations, start=1):
-        cells = [interval_text(evaluation.results.cells.get(column), "z.1f") for column in columns]
+        cells = [interval_text(evaluation.results.cells.get(column)) for column in columns]
         rows.append([str(at), visible(evaluation.title), *cells, size(evaluation.results)])
         if evaluation.other:
-            cells = [interval_text(evaluation.differences.get(column), "+z.1f") for column in columns]
+            cells = [interval_text(evaluation.differences.get(column), sign=True) for column in columns]
             differences.append(["", f"{at} minus {numbers.get(evaluation.other, visible(evaluation.other))}", *cells, ""])
         if evaluation.note:
             notes.append(f"{at}: {visible(evaluation.note)}")
@@ -61,7 +61,7 @@ def results_table(rows: Sequence[tuple[str, str, Results]]) -> Markup:
     columns = columns_of([results for *_, results in rows])
     body = []
     for title, note, results in rows:
-        cells = [interval_cell(results.cells.get(column), "z.1f") for column in columns]
+        cells = [interval_cell(results.cells.get(column)) for column in columns]
         body.append(tag("tr", row_head(title, note), *cells, tag("td", size(results), cls="size")))
     return data_table("evaluation", [*map(label, columns), "programs"], body)
 
@@ -75,7 +75,7 @@ def differences_table(evaluations: Sequence[Evaluation]) -> Markup | None:
     columns = columns_of([evaluation.results for evaluation in evaluations])
     body = []
     for evaluation in compared:
-        cells = [interval_cell(evaluation.differences.get(column), "+z.1f", sign=True) for column in columns]
+        cells = [interval_cell(evaluation.differences.get(column), sign=True) for column in columns]
         other = titles.get((evaluation.folder, evaluation.other), evaluation.other)
         body.append(tag("tr", row_head(evaluation.title, f"minus {other}"), *cells))
     return joined(
@@ -102,21 +102,25 @@ def number_cell(value: Real | None, show: Callable[[Real], str]) -> Markup:
     return tag("td", "-", cls="none") if value is None else tag("td", show(value), data_v=f"{value:.9g}")
 
 
-def interval_cell(found: Cell | None, style: str, sign: bool = False) -> Markup:
-    """A fraction in percent over its interval; with `sign`, coloured where the interval excludes 0."""
+def interval_cell(found: Cell | None, sign: bool = False) -> Markup:
+    """A fraction in percent over its interval; with `sign`, as of a difference, coloured where the interval excludes 0."""
     if found is None:
         return tag("td", "-", cls="none")
-    value, low, high = (format(100 * part, style) for part in found)
+    value, low, high = _percents(found, 1, sign)
     marked = ("up" if found[1] > 0 else "down" if found[2] < 0 else None) if sign else None
     return tag("td", tag("b", value), tag("span", f"{low} to {high}", cls="interval"), cls=marked, data_v=f"{found[0]:.9g}")
 
 
-def interval_text(found: Cell | None, style: str) -> str:
-    """A fraction in percent and its interval, as `format` writes numbers in this style; a dash where there is none."""
+def interval_text(found: Cell | None, digits: int = 1, sign: bool = False) -> str:
+    """A fraction in percent and its interval, with so many digits after the point and, where wanted, a sign; a dash where there is none."""
     if found is None:
         return "-"
-    value, low, high = (format(100 * part, style) for part in found)
+    value, low, high = _percents(found, digits, sign)
     return f"{value} [{low}, {high}]"
+
+
+def _percents(found: Cell, digits: int, sign: bool) -> list[str]:
+    return [format(100 * part, f"{'+' if sign else ''}z.{digits}f") for part in found]
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
