@@ -24,7 +24,7 @@ from bench.curves import Line, drawing, over_steps
 from bench.demo import Clock, header
 from bench.practice import plain_problems, unlike_the_test
 from coderl_jax import cli
-from coderl_jax.config import Judging
+from coderl_jax.config import Judging, expect
 from coderl_jax.data.problems import load_problems, save_problems
 from coderl_jax.files import UserError, existing, read_json, read_jsonl, write_text
 from coderl_jax.model.cost import parameters
@@ -143,6 +143,7 @@ class ScratchConfig:
         for name in (self.mbpp, self.practice, self.prepared):
             if name:
                 existing(name, "data")
+        expect(not (self.sources and self.prepared), "sources", "none beside --prepared", self.sources)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

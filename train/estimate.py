@@ -98,12 +98,14 @@ def fit_announced(config: Any, shape: ModelShape, batches: Any, critic: bool = F
 def lines(name: str, whole: cost.Cost, device: cost.Device, mesh: MeshShape, steps: int, parameters: int, remat: str) -> Sequence[str]:
     """The estimate for reading."""
     count = mesh.data * mesh.fsdp * mesh.tensor
-    room = "fits" if whole.memory.total <= device.memory else "does NOT fit"
+    size = f"{device.memory / 1e9:.0f} GB (--remat {remat})"
+    fits = whole.memory.total <= device.memory
+    room = f"fits {size}" if fits else f"does NOT fit {size}; raise --accumulate, or share over more devices"
     found = [
         f"{steps:,} updates of {parameters / 1e6:,.1f} M parameters, {whole.tokens / 1e6:,.1f} M tokens with padding",
         f"operations    {whole.flops:.3g}",
         f"memory        {whole.memory.total / 1e9:,.1f} GB a device: parameters, gradient and moments {whole.memory.state / 1e9:,.1f}, "
-        f"activations {whole.memory.activations / 1e9:,.1f}; {room} {device.memory / 1e9:.0f} GB (--remat {remat})",
+        f"activations {whole.memory.activations / 1e9:,.1f}; {room}",
         f"device hours  {whole.device_hours:,.2f} on {name}, {whole.device_hours / count:,.2f} h by the clock, "
         f"at {cost.UTILISATION:.0%} of the peak in {mesh.compute}",
         f"mesh          data {mesh.data} x fsdp {mesh.fsdp} x tensor {mesh.tensor}",
