@@ -100,14 +100,15 @@ def lengths_of(config: AheadConfig) -> Lengths:
 def compiled(config: AheadConfig, remat: str, unrolled: bool) -> Any:
     """The compiled gradient, a `pod_programs.Part`."""
     from bench.pod_programs import Work, compile_parts
-    from coderl_jax.model import layers
+    from coderl_jax.model import layers, tokens
 
     shape = SMALL if config.quick else LARGE
     work = Work(
         program="train", topology="h100", mesh=MeshShape(), rows=config.rows, shape=shape, lengths=lengths_of(config),
         dropout=config.dropout, samples=1, remat=remat, unrolled=unrolled,
     )  # fmt: skip
-    with mock.patch.object(layers, "_on_ampere", lambda: True):  # attention is cuDNN's there, though the device here is a CPU
+    # Where our code asks what device there is, it is that one, not the CPU here.
+    with mock.patch.object(layers, "_on_ampere", lambda: True), mock.patch.object(tokens, "_on_gpu", lambda: True):
         return compile_parts(work)[1][0]
 
 

@@ -17,6 +17,9 @@ Difficulty = str | None
 TextTask = Literal["text_to_code", "code_to_code_java", "code_to_code_c_sharp", "refinement", "code_to_text"]
 """Tasks whose answers are compared with a reference as texts, as CodeXGLUE does (of translation, the language written)."""
 
+KEPT = "kept"
+"""Name (`jax.ad_checkpoint.checkpoint_name`) of what a function of logits keeps for its backward pass where the logits are made again."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StdinTests:

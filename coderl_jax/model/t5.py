@@ -35,24 +35,29 @@ def shift_right(target: Int[Array, "b t"]) -> Int[Array, "b t"]:
 
 
 @jax.custom_vjp
-def project(states: Float[Array, "*a d"], table: Float[Array, "v d"]) -> Float[Array, "*a v"]:
+def project(states: Float[Array, "*a d"], table: Float[Array, "v d"], rounded: Float[Array, "v d"]) -> Float[Array, "*a v"]:
     """Products of scaled decoder states with every row of a float32 table, made in the type of the states, float32.
 
     So are those of the backward pass, whose gradient of the table is float32: left to itself JAX would multiply in float32, at half of a
     GPU's speed or less, and round the table's gradient.
+
+    Args:
+      states: in the type of the residual stream.
+      table: what the gradient is of.
+      rounded: the same in the type of the states, which is what is multiplied: a loop has it made once.
     """
-    return jnp.einsum("...d,vd->...v", states, table.astype(states.dtype), preferred_element_type=jnp.float32)
+    return jnp.einsum("...d,vd->...v", states, rounded, preferred_element_type=jnp.float32)
 
 
-def _project_forward(states: Array, table: Array) -> tuple[Array, tuple[Array, Array]]:
-    return project(states, table), (states, table)
+def _project_forward(states: Array, table: Array, rounded: Array) -> tuple[Array, tuple[Array, Array]]:
+    return project(states, table, rounded), (states, rounded)
 
 
-def _project_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    states, table = kept
+def _project_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array, None]:
+    states, rounded = kept
     slope = slope.astype(states.dtype)
     of_table = jnp.einsum("...v,...d->vd", slope, states, preferred_element_type=jnp.float32)
-    return jnp.einsum("...v,vd->...d", slope, table.astype(states.dtype)), of_table
+    return jnp.einsum("...v,vd->...d", slope, rounded), of_table, None
 
 
 project.defvjp(_project_forward, _project_backward)
@@ -179,7 +184,7 @@ class T5(nnx.Module):
 
     def logits(self, hidden: Float[Array, "*a d"]) -> Float[Array, "*a v"]:
         """Logits over the vocabulary, float32, of decoder states."""
-        return project(self.scaled(hidden), self.table)
+        return project(self.scaled(hidden), self.table, self.table.astype(hidden.dtype))
 
     def _embed(self, tokens: Int[Array, "*a"]) -> Float[Array, "*a d"]:
         # Looked up in float32, then cast: the gradient of a bfloat16 lookup is a slow scatter.

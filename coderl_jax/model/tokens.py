@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from coderl_jax.model.layers import BATCH_AXES, shard_batch, whole_width
 from coderl_jax.model.t5 import T5, project, teacher_forced
+from coderl_jax.types import KEPT
 
 AT_ONCE = 2**26
 """Logits that a device makes at a time: 256 MiB of float32, 2,000 positions of CodeT5's vocabulary. With fewer positions a GPU would
@@ -41,7 +42,8 @@ def read_tokens(
     """What `read` says of every target token, given the source and the target tokens before it.
 
     Args:
-      read: (target int32 [b c], logits float32 [b c v] by each of `params`) -> a tree of arrays [b c], each token by itself.
+      read: (target int32 [b c], logits float32 [b c v] by each of `params`) -> a tree of arrays [b c], each token by itself. Its backward
+        pass is given the logits, made again, and what it named `types.KEPT`.
       graphdef: from `nnx.split` of a `T5`.
       params: parameters of one model, or of several to compare.
       source: token ids.
@@ -57,9 +59,10 @@ def read_tokens(
     states = [model.scaled(teacher_forced(model, source, source_mask, target, dropout, key)) for model in models]
     size = len(models[0].table)
     tables = [whole_width(filled_up(model.table)) for model in models]
+    pairs = [(table, table.astype(own.dtype)) for table, own in zip(tables, states, strict=True)]
 
     def some(target: Int[Array, "b c"], *states: Float[Array, "b c d"]) -> Any:
-        return read(target, *(project(own, table)[..., :size] for own, table in zip(states, tables, strict=True)))
+        return read(target, *(project(own, *pair)[..., :size] for own, pair in zip(states, pairs, strict=True)))
 
     b, t = target.shape
     chunks = chunks_of(b, t, size)
@@ -74,7 +77,8 @@ def read_tokens(
     def again(rows: Sequence[Array]) -> Any:
         return some(*map(shard_batch, rows))
 
-    found = jax.lax.map(jax.checkpoint(again, prevent_cse=False), [divided(rows) for rows in (target, *states)])
+    kept = jax.checkpoint_policies.save_only_these_names(KEPT)
+    found = jax.lax.map(jax.checkpoint(again, prevent_cse=False, policy=kept), [divided(rows) for rows in (target, *states)])
     return jax.tree.map(lambda rows: jnp.moveaxis(rows, 0, 1).reshape(b, -1)[:, :t], found)
 
 
@@ -83,7 +87,12 @@ def filled_up(table: Float[Array, "v d"]) -> Float[Array, "w d"]:
     they last twice as long. Not where the vocabulary is split: its devices would have to move rows."""
     mesh = jax.sharding.get_abstract_mesh()
     split = not mesh.empty and mesh.shape["tensor"] > 1
-    return table if split or jax.devices()[0].platform != "gpu" else jnp.pad(table, ((0, -len(table) % 128), (0, 0)))
+    return jnp.pad(table, ((0, -len(table) % 128), (0, 0))) if _on_gpu() and not split else table
+
+
+def _on_gpu() -> bool:
+    """Whether the devices are GPUs."""
+    return jax.devices()[0].platform == "gpu"
 
 
 def chunks_of(b: int, t: int, v: int) -> int:

@@ -2,7 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
+
+from coderl_jax.types import KEPT
 
 
 def masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, ""]:
@@ -22,7 +25,7 @@ def _logprobs_forward(logits: Array, target: Array) -> tuple[Array, tuple[Array,
     largest = jnp.max(wide, axis=-1, keepdims=True)
     chosen = jnp.take_along_axis(logits, target[..., None], axis=-1).astype(jnp.float32) - largest
     total = jnp.log(jnp.sum(jnp.exp(wide - largest), axis=-1, keepdims=True))
-    return (chosen - total)[..., 0], (logits, target, largest, total)
+    return (chosen - total)[..., 0], (logits, target, checkpoint_name(largest, KEPT), checkpoint_name(total, KEPT))
 
 
 def _logprobs_backward(kept: tuple[Array, ...], slope: Array) -> tuple[Array, None]:
