@@ -19,9 +19,9 @@ from unittest import mock
 
 from bench import hlo
 from bench.demo import header
-from bench.pod import LARGE, SMALL
+from bench.pod import sized
 from coderl_jax import cli
-from coderl_jax.config import Lengths, MeshShape, expect
+from coderl_jax.config import MeshShape, expect
 from coderl_jax.files import UserError, write_text
 from coderl_jax.model.cost import DEVICES, REMATS
 from coderl_jax.report import aligned
@@ -74,7 +74,7 @@ def bench(config: AheadConfig) -> None:
     for remat, unrolled in [*((remat, False) for remat in config.remat), *([(config.remat[0], True)] if config.unroll else [])]:
         rows.append(row(f"{remat}{' --unroll' if unrolled else ''}", compiled(config, remat, unrolled)))
         print(" ".join(rows[-1]), file=sys.stderr, flush=True)
-    lengths = lengths_of(config)
+    _, lengths = sized(config.quick)
     size = f"{config.rows} x ({lengths.max_prompt_tokens} + {lengths.max_new_tokens}) tokens, dropout {config.dropout}"
     shape = "a small model" if config.quick else "CodeT5-large's shape"
     table = "\n".join([f"The gradient of {shape}, bfloat16, {size}, compiled for one H100", "", *aligned(rows)]) + "\n"
@@ -92,24 +92,19 @@ def require_compiler() -> None:
         raise UserError('bench.ahead: expected XLA\'s compiler for CUDA, got none; pip install "jax[cuda13]"') from error
 
 
-def lengths_of(config: AheadConfig) -> Lengths:
-    """Tokens of the examples."""
-    return Lengths(max_prompt_tokens=80, max_new_tokens=48) if config.quick else Lengths()
-
-
 def compiled(config: AheadConfig, remat: str, unrolled: bool) -> Any:
     """The compiled gradient, a `pod_programs.Part`."""
-    from bench.pod_programs import Work, compile_parts
+    from bench.pod_programs import Work, compile_gradient
     from coderl_jax.model import layers, tokens
 
-    shape = SMALL if config.quick else LARGE
+    shape, lengths = sized(config.quick)
     work = Work(
-        program="train", topology="h100", mesh=MeshShape(), rows=config.rows, shape=shape, lengths=lengths_of(config),
+        program="train", topology="h100", mesh=MeshShape(), rows=config.rows, shape=shape, lengths=lengths,
         dropout=config.dropout, samples=1, remat=remat, unrolled=unrolled,
     )  # fmt: skip
     # Where our code asks what device there is, it is that one, not the CPU here.
     with mock.patch.object(layers, "_on_ampere", lambda: True), mock.patch.object(tokens, "_on_gpu", lambda: True):
-        return compile_parts(work)[1][0]
+        return compile_gradient(work)
 
 
 def row(name: str, part: Any) -> list[str]:

@@ -97,12 +97,16 @@ def bench(config: PodConfig) -> None:
         sys.exit(1)
 
 
+def sized(quick: bool) -> tuple[ModelShape, Lengths]:
+    """The model that is compiled, and the tokens of its texts: CodeT5-large's, or small ones."""
+    return (SMALL, Lengths(max_prompt_tokens=80, max_new_tokens=48)) if quick else (LARGE, Lengths())
+
+
 def works(config: PodConfig) -> list:
     """What is compiled, in order: the table's, then the weak scaling's."""
     from bench.pod_programs import Work
 
-    lengths = Lengths(max_prompt_tokens=80, max_new_tokens=48) if config.quick else Lengths()
-    shape = SMALL if config.quick else LARGE
+    shape, lengths = sized(config.quick)
     topologies = config.topologies[:1] if config.quick else config.topologies
 
     def work(program: str, topology: str, sizes: tuple[int, int, int]) -> Work:

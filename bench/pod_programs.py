@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -149,11 +149,18 @@ def compile_parts(work: Work) -> tuple[Mesh, list[Part]]:
     check_mesh(work.mesh, work.shape, work.batch)
     mesh = topology_mesh(work.topology, work.mesh)
     with jax.set_mesh(mesh):
-        return mesh, (_sampling(work, mesh) if work.program == "sample" else _training(work, mesh))
+        return mesh, (_sampling(work, mesh) if work.program == "sample" else list(_training(work, mesh)))
 
 
-def _training(work: Work, mesh: Mesh) -> list[Part]:
-    """Gradient and update, as `learner.state.make_update` joins them."""
+def compile_gradient(work: Work) -> Part:
+    """The first of the two programs that make up a step of training, by itself."""
+    mesh = topology_mesh(work.topology, work.mesh)
+    with jax.set_mesh(mesh):
+        return next(_training(work, mesh))
+
+
+def _training(work: Work, mesh: Mesh) -> Iterator[Part]:
+    """Gradient and update, as `learner.state.make_update` joins them; each is compiled when it is asked for."""
     kind = "actor" if work.program == "train" else "critic"
     graphdef, params = abstract_params(work.shape, kind, jnp.bfloat16)
     graphdef, params = keeping(graphdef, params, work.remat, work.unrolled), _placed(params, mesh)
@@ -182,7 +189,8 @@ def _training(work: Work, mesh: Mesh) -> list[Part]:
         inside |= {f"all layers of {name}": leaf.shape for name, leaf in _named(params) if len(leaf.shape) > 2}
     gradient = _part("gradient", make_gradient(loss), (params, batch, key), inside)
     moments = sum(_bytes_here(leaf) for _, leaf in _named(state.opt_state))
-    return [dataclasses.replace(gradient, beside=moments), _part("update", make_apply(optimizer), (state, params, loss_scalar), {})]
+    yield dataclasses.replace(gradient, beside=moments)
+    yield _part("update", make_apply(optimizer), (state, params, loss_scalar), {})
 
 
 def _sampling(work: Work, mesh: Mesh) -> list[Part]:

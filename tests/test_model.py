@@ -306,8 +306,10 @@ def test_layers_that_keep_less_or_are_written_out_give_the_same_gradient_with_dr
 
         return jax.jit(jax.grad(loss))(params)
 
+    # Layers written out are rounded otherwise, and one unit in the last place of the parameters moves this gradient by 3e-5 of its largest.
+    bound = 2e-5 if unrolled else 1e-6
     for ours, again in zip(jax.tree.leaves(gradient("nothing")), jax.tree.leaves(gradient(remat, unrolled)), strict=True):
-        np.testing.assert_allclose(ours, again, atol=2e-5, rtol=1e-4)
+        np.testing.assert_allclose(ours, again, atol=bound, rtol=1e-4)
 
 
 def test_every_parameter_gets_a_gradient():
