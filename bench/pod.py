@@ -46,8 +46,8 @@ class PodConfig:
     """Examples a chip, in training."""
     sampled_rows: int = 64
     """Programs a chip, while sampling, 16 of each prompt."""
-    dropout: float = 0.0
-    """Dropout rate of training; RL has none. Its random bits make compiling four times as long."""
+    dropout: float = 0.1
+    """Dropout rate of training; RL has none."""
 
     def __post_init__(self):
         expect(set(self.programs) <= set(PROGRAMS), "programs", f"some of {', '.join(PROGRAMS)}", self.programs)
