@@ -6,6 +6,8 @@ Tests hold the sampler equal to it.
 import jax
 import numpy as np
 
+from coderl_jax.rollout.filters import TOGETHER
+
 
 def softmax(logits, temperature):
     scaled = np.exp((np.asarray(logits, np.float64) - np.max(logits)) / temperature)
@@ -32,18 +34,20 @@ def cut(probabilities, smallest):
 
 
 def plain_draw(logits, temperature, top_k, top_p, key):
-    """The token that `filters.draw` should give: draws from what is left, until one belongs to the sorted kept set."""
+    """The token that `filters.draw` should give: some draws at a time from what is left, until one belongs to the sorted kept set."""
     belongs = filtered(logits, temperature, top_k, top_p) > 0
     if temperature == 0:
         return int(np.argmax(belongs))
     left = filtered(logits, temperature, top_k, 1.0)
-    for number in range(1000):
+    for turn in range(1000):
         cumulative = np.cumsum(left)
-        uniform = float(jax.random.uniform(jax.random.fold_in(key, number)))
-        token = int(np.argmax(cumulative > uniform * cumulative[-1]))
-        if belongs[token]:
-            return token
-        left = np.where(left > left[token], left, 0.0)
+        numbers = range(turn * TOGETHER, (turn + 1) * TOGETHER)
+        uniform = [float(jax.random.uniform(jax.random.fold_in(key, number))) for number in numbers]
+        tokens = [int(np.argmax(cumulative > part * cumulative[-1])) for part in uniform]
+        for token in tokens:
+            if belongs[token]:
+                return token
+        left = np.where(left > max(left[token] for token in tokens), left, 0.0)
     raise AssertionError("no end")
 
 

@@ -94,9 +94,14 @@ def source_attention(
         )(lengths, queries, *jax.tree.leaves((keys, values)))
         if parts == 1:
             return found[0]
-        summed, total, best = found
-        share = jnp.exp(best - jnp.max(best, axis=0))
-        return (jnp.sum(share[..., None] * summed, axis=0) / jnp.sum(share * total, axis=0)[..., None]).astype(queries.dtype)
+        return pl.pallas_call(
+            _joined,
+            grid=(p, n, h),
+            out_shape=jax.ShapeDtypeStruct(queries.shape, queries.dtype),
+            compiler_params=triton.CompilerParams(num_warps=1, num_stages=1),
+            interpret=_interpreted(),
+            name="joined",
+        )(*found)
 
     heads = tensor_split(queries.shape[2])
     slots, cache = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES, heads)
@@ -167,6 +172,18 @@ def _source(together: int, blocks: int, pieces: int, whole: bool, lengths: Any, 
     triton.store(outputs[0].at[part, row, slots, head, :], summed, mask=there[:, None])
     for output, number in zip(outputs[1:], (total, best), strict=True):
         triton.store(output.at[part, row, slots, head], number, mask=there)
+
+
+def _joined(summed: Any, total: Any, best: Any, mixed: Any) -> None:
+    """One head of one slot over the parts of its source, which `_source` left: by itself XLA takes two kernels for it."""
+    parts, place = summed.shape[0], tuple(pl.program_id(axis) for axis in range(3))
+    some = pl.ds(0, pl.next_power_of_2(parts))
+    there = jnp.arange(some.size) < parts
+    most = triton.load(best.at[some, *place], mask=there, other=NEGATIVE)
+    share = jnp.where(there, jnp.exp(most - jnp.max(most)), 0.0)
+    weights = jnp.sum(share * triton.load(total.at[some, *place], mask=there, other=0.0))
+    values = jnp.sum(share[:, None] * triton.load(summed.at[some, *place, :], mask=there[:, None], other=0.0), axis=0)
+    mixed[*place, :] = (values / weights).astype(mixed.dtype)
 
 
 def _over(
