@@ -142,7 +142,6 @@ def parse(config: type[Config], argv: Sequence[str] | None = None) -> Config:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        words = re.sub(r"[^\x20-\x7e]+", " ", complaint.getvalue().replace("\n", " "))  # tyro draws a box around it
-        words = re.sub(r"\s*[-─]{3,}\s*|For full helptext.*$", " ", words)
-        words = re.sub(r"\b(\w[\w ]+?):? +\1\b", r"\1", " ".join(words.split()))  # and says some things twice
+        words = re.sub(r"[^\x20-\x7e]+", " ", " ".join(complaint.getvalue().splitlines()[1:]))  # tyro draws a box with a title
+        words = " ".join(re.sub(r"\s*[-─]{3,}\s*|For full helptext.*$", " ", words).split())
         raise UserError(f"flags: expected those of --help, got: {words}; see --help") from None

@@ -90,7 +90,8 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
                 if line:
                     yield place, row
     except (OSError, EOFError) as error:  # a folder, no permission, a broken gzip stream
-        raise UserError(f"{path}:{number + 1}: file: expected a readable file, got {error}; check it") from None
+        place, why = (path, _why(error)) if getattr(error, "errno", None) else (f"{path}:{number + 1}", error)
+        raise UserError(f"{place}: file: expected a readable file, got {why}; check it") from None
 
 
 def to_json_line(row: dict[str, Any]) -> str:
@@ -124,6 +125,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 def _why(error: OSError) -> str:
     """What the system says, or what it means where it says little."""
+    if isinstance(error, IsADirectoryError):
+        return "a folder"
     return "a file where a folder is needed" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
 
 
@@ -260,19 +263,8 @@ class Output:
         print(f"wrote {self.path}", file=sys.stderr)
 
 
-PLACES = (
-    "out",
-    "hosts",
-    "mesh.data",
-    "mesh.fsdp",
-    "mesh.tensor",
-    "mesh.remat",
-    "mesh.unroll",
-    "judging.workers",
-    "judging.dask",
-    "judging.cache",
-    "readers",
-    "tracking",
+PLACES = set(
+    "out hosts mesh.data mesh.fsdp mesh.tensor mesh.remat mesh.unroll judging.workers judging.dask judging.cache readers tracking".split()
 )
 """Settings of where and how fast, which do not change what is made (a dot leads into a group)."""
 
@@ -346,8 +338,10 @@ def _check_same_work(found: pathlib.Path, final: pathlib.Path, new: dict[str, An
         ours, theirs = flat(new[part]), flat(old[part])
         for name in sorted(ours.keys() | theirs.keys()):
             before, now = theirs.get(name), ours.get(name)
-            if before != now and not {name, name.split(".")[0]} & set(PLACES):
-                if part == "inputs":
+            if before != now and not {name, name.split(".")[0]} & PLACES:
+                if part == "settings":
+                    name = f"--{name.split('.')[-1].replace('_', '-')}"  # its flag
+                else:
                     before, now = ((v or {}).get("sha256") or (v or {}).get("name") for v in (before, now))
                 raise UserError(
                     f"{found}: {name}: expected {shown(before)} as when it was made, got {shown(now)}; choose another --out or delete it"

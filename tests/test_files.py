@@ -94,7 +94,7 @@ def test_other_settings_or_inputs_are_refused_by_name(tmp_path):
     data.write_text("{}\n")
     begun = open_output(out, Settings(out), {"data": str(data)}, folder=True)
     (begun.partial / "metrics.jsonl").write_text('{"step": 1}\n')
-    with pytest.raises(UserError, match="steps: expected 3 as when it was made, got 4"):
+    with pytest.raises(UserError, match="--steps: expected 3 as when it was made, got 4"):
         open_output(out, Settings(out, steps=4), {"data": str(data)}, folder=True)
     data.write_text("{} \n")
     with pytest.raises(UserError, match="data: expected"):
@@ -116,7 +116,7 @@ def test_a_setting_that_changes_no_result_may_differ(tmp_path):
     more = Settings(out, judging=Judging(workers=5))
     assert open_output(out, more, {}, folder=True).resumed
     other = Settings(out, judging=Judging(workers=5, time_limit=1.0))
-    with pytest.raises(UserError, match=r"judging.time_limit: expected 4.0 as when it was made, got 1.0"):
+    with pytest.raises(UserError, match=r"--time-limit: expected 4.0 as when it was made, got 1.0"):
         open_output(out, other, {}, folder=True)
 
 

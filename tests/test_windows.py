@@ -40,7 +40,7 @@ def test_an_interrupted_output_lacks_only_the_windows_that_were_not_finished(tmp
     again = Windows(begun, size=2, total=6)
     assert again.done == 2
     assert [number for number, _, _ in again.left] == [0, 2]
-    with pytest.raises(UserError, match="steps: expected 3 as when it was made, got 4"):
+    with pytest.raises(UserError, match="--steps: expected 3 as when it was made, got 4"):
         open_output(out, Settings(out, steps=4), {}, folder=False)
     begun.partial.unlink()  # thrown away by hand: its windows go too
     assert Windows(open_output(out, Settings(out, steps=4), {}, folder=False), size=2, total=6).done == 0

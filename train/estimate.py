@@ -106,7 +106,7 @@ def lines(name: str, whole: cost.Cost, device: cost.Device, mesh: MeshShape, ste
         f"operations    {whole.flops:.3g}",
         f"memory        {whole.memory.total / 1e9:,.1f} GB a device: parameters, gradient and moments {whole.memory.state / 1e9:,.1f}, "
         f"activations {whole.memory.activations / 1e9:,.1f}; {room}",
-        f"device hours  {whole.device_hours:,.2f} on {name}, {whole.device_hours / count:,.2f} h by the clock, "
+        f"device hours  {_shown(whole.device_hours)} on {name}, {_shown(whole.device_hours / count)} h by the clock, "
         f"at {cost.UTILISATION:.0%} of the peak in {mesh.compute}",
         f"mesh          data {mesh.data} x fsdp {mesh.fsdp} x tensor {mesh.tensor}",
     ]
@@ -114,6 +114,11 @@ def lines(name: str, whole: cost.Cost, device: cost.Device, mesh: MeshShape, ste
         judging = f" and judged, {whole.judge_seconds:,.0f} s of judging on one process" if whole.judge_seconds else ""
         found.append(f"programs      {whole.programs:,} sampled{judging}")
     return found
+
+
+def _shown(hours: float) -> str:
+    """Hours with two digits at least."""
+    return f"{hours:,.2f}" if hours >= 0.095 else f"{hours:.2g}"
 
 
 def drawing_cost(config: Any, model: Any, problems: Sequence[Any], programs: int, samples: int) -> cost.Cost:

@@ -31,14 +31,14 @@ def read_rows(path: str) -> Iterator[Row]:
     Raises:
       UserError: no such file, another kind of file, a damaged one.
     """
-    place = existing(path, "problem source")
+    place = existing(path, "source")
     if place.suffix == ".parquet":
         yield from _read_parquet(place)
     elif place.suffix in SUFFIXES and place.is_file():
         yield from read_jsonl(place)
     else:
         what = "a folder" if place.is_dir() else f"a file that ends in {place.suffix or 'nothing'}"
-        raise UserError(f"{path}: problem source: expected a .jsonl, .jsonl.gz or .parquet file, got {what}; check the name")
+        raise UserError(f"{path}: source: expected a .jsonl, .jsonl.gz or .parquet file, got {what}; check the name")
 
 
 def _read_parquet(path: pathlib.Path) -> Iterator[Row]:
