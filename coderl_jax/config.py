@@ -49,7 +49,7 @@ class ModelShape:
     gated: bool = False
     """Gated-GELU feed-forward (T5 v1.1) instead of ReLU (CodeT5)."""
     tied: bool = True
-    """Output projection shares the embedding, after scaling by d_model**-0.5 (CodeT5)."""
+    """Logits from the embedding, after scaling by d_model**-0.5 (CodeT5), or else from a matrix of their own."""
     epsilon: float = 1e-6
     """RMSNorm's epsilon."""
 

@@ -37,8 +37,10 @@ def evaluate(config: EvaluateConfig) -> None:
     chosen = problems[: config.limit]
     if chosen[0].task:
         return evaluate_texts(config, problems, chosen)
-    asked, config = config, judged_first(config, problems, chosen) if config.programs else config
     judged = [problem for problem in chosen if problem.hidden_tests is not None]
+    if not judged:
+        raise UserError(f"{config.problems}: hidden_tests: expected a problem with tests, got none; pass@k needs hidden tests")
+    asked, config = config, judged_first(config, problems, chosen) if config.programs else config
     results = read_results(config, problems, judged)
     report = evaluation(results, sorted(set(config.k)), sorted(set(config.n)), config.seed, len(chosen) - len(judged))
     if config.against:
@@ -51,7 +53,8 @@ def evaluate(config: EvaluateConfig) -> None:
 def judged_first(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequence[Any]) -> EvaluateConfig:
     """The configuration with verdicts in place of programs, which are judged under both kinds of tests for it.
 
-    The verdicts stand beside the report, under its name; an interrupted judging goes on. That k fits is checked before.
+    The verdicts stand beside the report, under its name; an interrupted judging goes on. Before,
+    it is checked that there are programs and that k fits.
     """
     from coderl_jax.metrics.evaluation import check_enough_programs
     from coderl_jax.rows import read_programs
@@ -59,7 +62,10 @@ def judged_first(config: EvaluateConfig, problems: Sequence[Any], chosen: Sequen
     from sample.judge import judge
 
     counts = collections.Counter(program.problem_id for _, _, program in read_programs(config.programs, problems))
-    check_enough_programs({problem.id: counts[problem.id] for problem in chosen if problem.hidden_tests is not None}, config.k)
+    drawn = {problem.id: counts[problem.id] for problem in chosen if problem.hidden_tests is not None}
+    if not any(drawn.values()):
+        raise UserError(f"{config.programs}: file: expected programs of these problems, got none; draw some first")
+    check_enough_programs(drawn, config.k)
     stem = config.out.removesuffix(".json").removesuffix(".report")
     kinds = {"hidden": f"{stem}.verdicts.jsonl"}
     if any(problem.example_tests is not None for problem in chosen):
@@ -125,8 +131,6 @@ def read_results(config: EvaluateConfig, problems: Sequence[Any], judged: Sequen
 
     if config.scores and not config.example_verdicts:
         raise UserError("--scores: expected --example-verdicts beside it, got none; scores order the programs of n@k only")
-    if not judged:
-        raise UserError(f"{config.problems}: hidden_tests: expected a problem with tests, got none; pass@k needs hidden tests")
     ids = {problem.id for problem in judged}
     verdicts = _by_key(config.verdicts, problems, ids, verdict_from_json)
     if not verdicts:

@@ -154,6 +154,19 @@ def test_a_limit_judges_no_more_and_a_k_too_large_judges_nothing(tmp_path, monke
     assert json.loads((tmp_path / "x.report.json").read_text())["counts"]["problems"] == 1
 
 
+@pytest.mark.parametrize(("hidden", "words"), [(True, "programs.jsonl: file: expected programs"), (False, "expected a problem with tests")])
+def test_where_there_is_nothing_to_evaluate_nothing_is_judged(tmp_path, monkeypatch, capsys, hidden, words):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl("problems.jsonl", [problem("a", hidden=hidden), problem("b", hidden=hidden)])
+    write_jsonl("programs.jsonl", [{"problem_id": "b", "program": "print(input())"}])
+    with pytest.raises(SystemExit):
+        evaluate.main(
+            ["--problems", "jsonl:problems.jsonl", "--programs", "programs.jsonl", "--k", "1", "--limit", "1", "--out", "x.report.json"]
+        )
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("x.*"))
+
+
 def test_programs_are_judged_first_and_their_verdicts_stand_beside_the_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_jsonl("problems.jsonl", [{**problem("a"), "example_tests": TESTS}, problem("b")])
