@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,11 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
 from bench.hlo import arrays, with_trips
+from bench.pod_kernels import with_cycles
 from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Sampling
 from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make_optimizer
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
-from coderl_jax.model import cost
+from coderl_jax.model import attention_kernels, cost, layers
 from coderl_jax.model.layers import BATCH_AXES
 from coderl_jax.model.mesh import abstract_params, arranged, check_mesh, rows_split, shardings
 from coderl_jax.model.t5 import keeping
@@ -105,7 +107,8 @@ class Work:
         vocabulary = [(self.shape.vocab_size // self.mesh.tensor,)]
         if self.program == "sample":
             return {"keys and values": [(heads, s, width), (heads, t, width)], "vocabulary": vocabulary}
-        return {"attention's scores": [(heads, s, s), (heads, t, t), (heads, t, s)], "vocabulary": vocabulary}
+        vectors = {"queries, keys and values": [(heads, s, width), (heads, t, width)]}
+        return {"attention's scores": [(heads, s, s), (heads, t, t), (heads, t, s)], **vectors, "vocabulary": vocabulary}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +151,11 @@ def compile_parts(work: Work) -> tuple[Mesh, list[Part]]:
     """The mesh of a piece of work, and the programs that make up its step."""
     check_mesh(work.mesh, work.shape, work.batch)
     mesh = topology_mesh(work.topology, work.mesh)
-    with jax.set_mesh(mesh):
-        return mesh, (_sampling(work, mesh) if work.program == "sample" else list(_training(work, mesh)))
+    # Where our code asks what device there is, it is a TPU, not the CPU here.
+    on_tpu = mock.patch.object(layers, "_on_tpu", lambda: True), mock.patch.object(attention_kernels, "_interpreted", lambda: False)
+    with jax.set_mesh(mesh), on_tpu[0], on_tpu[1]:
+        parts = _sampling(work, mesh) if work.program == "sample" else list(_training(work, mesh))
+    return mesh, [dataclasses.replace(part, text=with_cycles(part.text, work.topology.split(":")[0])) for part in parts]
 
 
 def compile_gradient(work: Work) -> Part:

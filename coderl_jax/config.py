@@ -237,7 +237,8 @@ class Optimizer:
     """Take step sizes as shares of a matrix's root mean square. For new models: T5's matrices begin of sizes two hundredfold apart, and a
     step that moves the embedding drowns the queries."""
     dropout: float = 0.1
-    """Dropout rate while training. On CUDA GPUs in bfloat16 no attention probabilities are dropped: cuDNN's kernel cannot."""
+    """Dropout rate while training. On CUDA GPUs and TPUs in bfloat16 no attention probabilities are dropped: their
+    kernels do not."""
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "steps", "batch_size", "accumulate")

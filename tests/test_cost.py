@@ -1,5 +1,6 @@
 """Costs by arithmetic, against what is counted and what the compiler says."""
 
+import dataclasses
 import re
 
 import jax
@@ -90,6 +91,9 @@ def test_what_cudnn_never_makes_takes_no_memory_and_copies_do():
     plain = cost.training_memory(SMALL, 8, 600, 512, remat="products", width=2)
     fused = cost.training_memory(SMALL, 8, 600, 512, remat="products", width=2, fused=True)
     assert plain.activations - fused.activations == 8 * 4 * SMALL.heads * 512 * (512 + 600), "a decoder's layer has the most"
+    wide = dataclasses.replace(SMALL, d_kv=128)
+    padded, whole = (cost.kept_bytes(shape, 600, 512, "nothing", 2, True, lanes) for shape, lanes in ((SMALL, 128), (wide, 1)))
+    assert padded == whole, "a TPU's kernels read vectors of a multiple of 128 numbers"
     more = cost.training_memory(SMALL, 8, 600, 512, copies=1.5)
     assert more.state == 22.0 * cost.parameters(SMALL)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, NamedSharding
 
-from bench import hlo, pod, pod_collectives, pod_rates, pod_report
+from bench import hlo, pod, pod_collectives, pod_kernels, pod_rates, pod_report
 from bench.pod_programs import replicated, whole_inside
 from coderl_jax.files import UserError
 
@@ -95,6 +95,29 @@ def test_a_loop_that_the_host_ends_counts_as_often_as_it_is_told():
     silent = TEXT.replace("constant(48)", "parameter(1)")
     assert hlo.flops(hlo.parse(hlo.with_trips(silent, 5))) == 5 * 2 * 8 * 32 * 16
     assert hlo.with_trips(TEXT, 5) == TEXT
+
+
+# The backward pass of a kernel over 8 texts of 600 tokens, 16 heads, with a bias.
+KERNEL = """\
+ENTRY %main (l: s32[8], q: bf16[8,16,600,64], b: f32[16,600,600]) -> bf16[8,16,600,64] {
+  %l = s32[8]{0} parameter(0)
+  %q = bf16[8,16,600,64]{3,2,1,0} parameter(1)
+  %b = f32[16,600,600]{2,1,0} parameter(2)
+  ROOT %x = bf16[8,16,600,64]{3,2,1,0} custom-call(%l, %q, %q, %q, %q, %b), custom_call_target="tpu_custom_call", \
+operand_layout_constraints={s32[8]{0}, bf16[8,16,600,64]{3,2,1,0}, bf16[8,16,512,64]{3,2,1,0}, bf16[8,16,512,64]{3,2,1,0}, \
+bf16[8,16,600,64]{3,2,1,0}, f32[16,600,512]{2,1,0}}, metadata={op_name="jit(f)/attention_backward/pallas_call"}, \
+backend_config={"custom_call_config":{"body":"AA","cost_estimate":{"flops":"1234","transcendentals":"5"}}}
+}
+"""
+
+
+def test_a_kernel_counts_what_it_says_of_itself_and_the_length_of_its_schedule(monkeypatch):
+    asked = []
+    monkeypatch.setattr(pod_kernels, "cycles", lambda chip, call: asked.append((chip, call)) or 77)
+    module = hlo.parse(pod_kernels.with_cycles(KERNEL, "v5e"))
+    assert asked == [("v5e", pod_kernels.Call(backward=True, b=8, h=16, t=600, s=512, c=64, biased=True))]
+    assert (hlo.cycles(module), hlo.flops(module)) == (77, 1234)
+    assert pod_kernels.with_cycles(TEXT, "v5e") == TEXT
 
 
 def test_products_written_as_convolutions_count_without_their_padding():

@@ -44,6 +44,7 @@ def announced(
     Raises:
       UserError: devices cannot share model or batch, the batch does not fit the memory of the device here, an unknown device.
     """
+    from coderl_jax.model.attention_kernels import queries_together
     from coderl_jax.model.mesh import check_mesh, device_memory
 
     rows = optimizer.batch_size // optimizer.accumulate
@@ -55,12 +56,15 @@ def announced(
     splits, shards = mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor
     limit, narrow = device.memory if device else device_memory(), mesh.compute == "bfloat16"
     gpu = device.gpu if device else _platform() == "gpu"
-    fused = narrow and gpu  # see `model.layers.takes_cudnn`
+    tpu = not device.gpu if device else _platform() == "tpu"
+    suits = tpu and all(queries_together(*lengths) for lengths in (longest, longest[:1] * 2, longest[1:] * 2))
+    fused = narrow and (gpu or suits)  # see `model.layers.takes_cudnn` and `takes_tpu_kernels`
+    heads = {"fused": fused, "lanes": 128 if fused and tpu else 1}
     # A loop on a GPU keeps things at a price (`model.t5.keeping`): "nothing" takes longer there than "products".
     quickest = cost.REMATS[1:] if gpu and not mesh.unroll else cost.REMATS
     choices = quickest if mesh.remat == "auto" else (mesh.remat,)
     taken = {
-        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, fused, copies)
+        remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, copies=copies, **heads)
         for remat in choices
     }
     remat = next((remat for remat, memory in taken.items() if limit is None or memory.total <= ROOM * limit), choices[-1])

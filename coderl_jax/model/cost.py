@@ -117,6 +117,7 @@ def training_memory(
     width: int = 4,
     fused: bool = False,
     copies: int | float = 0,
+    lanes: int = 1,
 ) -> Memory:
     """Memory of a device that holds 1 / `shards` of the parameters and `rows` examples of a batch.
 
@@ -135,24 +136,25 @@ def training_memory(
       width: bytes of a number in the layers: 4 float32, 2 bfloat16.
       fused: attention's scores are never in memory.
       copies: of the parameters, besides parameters, gradient and two moments.
+      lanes: numbers of which a head's vector takes a multiple: 128 where a TPU's kernels read them.
     """
-    encoder, decoder = kept_bytes(shape, s, t, remat, width, fused)
+    encoder, decoder = kept_bytes(shape, s, t, remat, width, fused, lanes)
     kept = shape.encoder_layers * encoder + shape.decoder_layers * decoder
-    again = max(kept_bytes(shape, s, t, "nothing", width, fused))
+    again = max(kept_bytes(shape, s, t, "nothing", width, fused, lanes))
     logits, beside = rows * t * (OUTCOMES if critic else shape.vocab_size), 0
     if logits > AT_ONCE:
         logits, beside = AT_ONCE, 2 * shape.vocab_size * shape.d_model
     return Memory((16.0 + 4.0 * copies) * parameters(shape, critic) / shards, rows * (kept + again) + 4.0 * (3 * logits + beside))
 
 
-def kept_bytes(shape: ModelShape, s: int, t: int, remat: str, width: int, fused: bool) -> tuple[int, int]:
+def kept_bytes(shape: ModelShape, s: int, t: int, remat: str, width: int, fused: bool, lanes: int = 1) -> tuple[int, int]:
     """What an encoder's and a decoder's layer keep of an example for the backward pass; arguments as in `training_memory`.
 
     Under "nothing" these are, once each, what goes into a norm and what it gives, queries, keys, values, what attention mixes, what the
     feed-forward part multiplies, and scores as float32 unless they are fused; under "products" what goes into the layer, queries, keys,
     values, and what attention and the first matrices of the feed-forward part give; under "layers" what goes into the layer.
     """
-    d, f, inner = shape.d_model, shape.d_ff, shape.heads * shape.d_kv
+    d, f, inner = shape.d_model, shape.d_ff, shape.heads * (shape.d_kv + -shape.d_kv % lanes)
     if remat == "layers":
         return s * d * width, t * d * width
     if remat == "products":

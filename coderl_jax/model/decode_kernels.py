@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int
 
-from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, tensor_split
+from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, on_mesh, tensor_split
 from coderl_jax.model.quantized import Vectors, quantized
 
 BLOCK = 64
@@ -63,7 +63,7 @@ def own_attention(
     heads = tensor_split(qkv.shape[3])
     cache, slots = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES)
     into = jax.P(BATCH_AXES, None, None, heads), cache, cache, jax.P(heads), slots
-    return _on_mesh(call, into, (cache, cache, cache))(qkv, keys, values, line, position)
+    return on_mesh(call, into, (cache, cache, cache))(qkv, keys, values, line, position)
 
 
 def source_attention(
@@ -105,18 +105,12 @@ def source_attention(
 
     heads = tensor_split(queries.shape[2])
     slots, cache = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES, heads)
-    return _on_mesh(call, (slots, cache, cache, jax.P(BATCH_AXES)), slots)(queries, keys, values, lengths)
+    return on_mesh(call, (slots, cache, cache, jax.P(BATCH_AXES)), slots)(queries, keys, values, lengths)
 
 
 def _interpreted() -> bool:
     """Without a GPU, for tests: slowly."""
     return jax.devices()[0].platform == "cpu"
-
-
-def _on_mesh(call: Any, into: Any, out: Any) -> Any:
-    """`call` on each device of the mesh in use, if any, with what is its own: a compiler cannot divide a kernel."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return call if mesh.empty else jax.shard_map(call, mesh=mesh, in_specs=into, out_specs=out, check_vma=False)
 
 
 def _own(position: Any, line: Any, qkv: Any, *refs: Any) -> None:

@@ -5,8 +5,10 @@ softmax). Axes of parameters carry logical names; `model.mesh.LOGICAL_RULES` pla
 """
 
 import importlib.util
+import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +53,12 @@ def shard_batch(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
     """
     mesh = jax.sharding.get_abstract_mesh()
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
+
+
+def on_mesh(call: Callable, into: Any, out: Any) -> Callable:
+    """`call` on each device of the mesh in use, if any, with what is its own: a compiler cannot divide a kernel."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return call if mesh.empty else jax.shard_map(call, mesh=mesh, in_specs=into, out_specs=out, check_vma=False)
 
 
 def tensor_split(count: int) -> str | None:
@@ -151,11 +159,13 @@ class Attention(nnx.Module):
           values: from `keys_values`.
           mask: True where a position may be looked at, the padding behind is False; the axes of size 1 stand for heads and queries.
           bias: of relative positions, float32.
-          drop: drops attention probabilities, but for the kernel of `takes_cudnn`, which cannot.
+          drop: drops attention probabilities, but for the kernels of `takes_cudnn` and `takes_tpu_kernels`, which do not.
           causal: whether a position may look at none behind it.
         """
         if takes_cudnn(queries, keys):
             return jnp.einsum("bthc,hcd->btd", _by_cudnn(queries, keys, values, mask, bias, causal), self.o[...].astype(values.dtype))
+        if takes_tpu_kernels(queries, keys):
+            return jnp.einsum("bhtc,hcd->btd", _by_tpu_kernels(queries, keys, values, mask, bias, causal), self.o[...].astype(values.dtype))
         scores = jnp.einsum("...htc,...hsc->...hts", queries, keys, preferred_element_type=jnp.float32)
         # Bias and mask stay apart until here: their sum over batch and heads would be kept in memory for all layers.
         scores = scores if bias is None else scores + bias
@@ -178,6 +188,24 @@ def takes_cudnn(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"
     return suits and _on_ampere()
 
 
+def takes_tpu_kernels(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"]) -> bool:
+    """Whether attention is that of `model.attention_kernels`: on TPUs, in bfloat16, of lengths whose scores fit on the chip.
+
+    Scores are never in memory; it drops no probabilities.
+    """
+    if not (queries.ndim == 4 and queries.dtype == jnp.bfloat16 and _on_tpu()):
+        return False
+    from coderl_jax.model.attention_kernels import queries_together
+
+    mesh = jax.sharding.get_abstract_mesh()
+    splits = 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    return len(queries) % splits == 0 and queries_together(queries.shape[2], keys.shape[2]) is not None
+
+
+def _on_tpu() -> bool:
+    return jax.devices()[0].platform == "tpu"
+
+
 def takes_kernels(dtype: DTypeLike, width: int) -> bool:
     """Whether attention of a decoding step is that of `model.decode_kernels`: on CUDA GPUs from Ampere on, in bfloat16, heads of a width
     that is a power of two."""
@@ -193,18 +221,33 @@ def _on_ampere() -> bool:
 
 def _by_cudnn(queries: Array, keys: Array, values: Array, mask: Array | None, bias: Array | None, causal: bool) -> Array:
     """Mixed values [b t h c]. A mask is handed over as lengths: as one it would need an entry for every query and head."""
-    lengths = None
-    if mask is not None:
-        # A row of padding alone looks at its first position, where the other way averages: both mean nothing, neither is NaN.
-        lengths = jnp.maximum(jnp.sum(jnp.broadcast_to(mask[:, 0, 0], keys.shape[::2]), axis=-1, dtype=jnp.int32), 1)
     return jax.nn.dot_product_attention(
         *(jnp.swapaxes(x, 1, 2) for x in (queries, keys, values)),
         bias=None if bias is None else bias[None].astype(queries.dtype),
         scale=1.0,
         is_causal=causal,
-        key_value_seq_lengths=lengths,
+        key_value_seq_lengths=None if mask is None else _lengths(mask, keys),
         implementation="cudnn",
     )
+
+
+def _by_tpu_kernels(queries: Array, keys: Array, values: Array, mask: Array | None, bias: Array | None, causal: bool) -> Array:
+    """Mixed values [b h t c], each device its texts and heads."""
+    from coderl_jax.model.attention_kernels import attention
+
+    if causal:
+        size = queries.shape[1:3] + keys.shape[2:3]
+        bias = jnp.broadcast_to(jnp.where(jnp.tri(*size[1:], dtype=bool), 0.0 if bias is None else bias, NEGATIVE), size)
+    lengths = jnp.full(len(keys), keys.shape[2], jnp.int32) if mask is None else _lengths(mask, keys)
+    heads = tensor_split(queries.shape[1])
+    texts = jax.P(BATCH_AXES, heads)
+    return on_mesh(attention, (texts, texts, texts, jax.P(heads), jax.P(BATCH_AXES)), texts)(queries, keys, values, bias, lengths)
+
+
+def _lengths(mask: Array, keys: Array) -> Int[Array, " b"]:
+    """Keys of each text that may be looked at. A text of padding alone looks at its first one, where the plain way averages: both mean
+    nothing, neither is NaN."""
+    return jnp.maximum(jnp.sum(jnp.broadcast_to(mask[:, 0, 0], keys.shape[::2]), axis=-1, dtype=jnp.int32), 1)
 
 
 def relative_bucket(distance: Int[Array, "*a"], *, bidirectional: bool, buckets: int, max_distance: int) -> Int[Array, "*a"]:
