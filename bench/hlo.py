@@ -245,8 +245,7 @@ def flops(module: Computations) -> float:
 def flops_of(module: Computations, row: Instruction, where: str) -> float:
     """Operations of the matrix products in one run of an instruction of the computation `where`."""
     if row.opcode == "custom-call":
-        told = re.search(r'"cost_estimate":\{"flops":"(\d+)"', row.rest)
-        return float(told[1]) if told else 0.0
+        return _told(row, "flops", 0.0)
     found = ((leaf, module[inside or where]) for leaf, inside in leaves(module, row))
     return sum(_product_flops(leaf, around) for leaf, around in found if leaf.opcode in ("convolution", "dot"))
 
@@ -333,7 +332,14 @@ def traffic_of(module: Computations, row: Instruction, where: str) -> float:
     shapes = [] if row.opcode == "dynamic-update-slice" else [here[name].shape for name in row.operands if name in here]
     if row.opcode in _SLICES:
         shapes = [row.shape]
-    return sum(map(_main_bytes, shapes)) + _written(row, here)
+    whole = sum(map(_main_bytes, shapes)) + _written(row, here)
+    return min(whole, _told(row, "bytes_accessed", whole))  # of what it updates in place a kernel touches a part
+
+
+def _told(row: Instruction, what: str, otherwise: float) -> float:
+    """What a kernel says of itself."""
+    found = re.search(rf'"cost_estimate":\{{[^}}]*"{what}":"(\d+)"', row.rest)
+    return float(found[1]) if found else otherwise
 
 
 def _main_bytes(shape: str) -> float:

@@ -1,9 +1,7 @@
 """How long a TPU kernel of ours takes by the compiler's own schedule, which it writes out when it is asked to.
 
-    python -m bench.pod_kernels v5e '[true, 8, 16, 600, 600, 64, true]'     # programs of the grid for 8 texts of 600 tokens, backwards
-
-XLA forecasts the cycles of its fusions, not of a kernel. A program of the kernel's grid has no loops and no branches but those that fetch
-what comes next, so its schedule says what it takes: one cycle for each bundle of instructions. Waiting for memory is left out.
+XLA forecasts the cycles of its fusions, not of a kernel. A program of a kernel's grid has no loops, so its schedule says what it takes at
+most: a cycle for each bundle of instructions, those of branches that are not taken too. Waiting for memory is left out.
 """
 
 import functools
@@ -25,9 +23,9 @@ SMALLEST = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1"}
 
 
 class Call(NamedTuple):
-    """One run of attention's kernels: the pass; texts, heads, queries, keys and a head's width; whether there is a bias."""
+    """One run of a kernel of `model.tpu_kernels`: its name; texts or slots, heads, queries, keys, a head's width; whether it has a bias."""
 
-    backward: bool
+    kernel: str
     b: int
     h: int
     t: int
@@ -47,10 +45,13 @@ def with_cycles(text: str, chip: str) -> str:
 
 def call_of(line: str) -> Call:
     """What a custom call in a compiled program runs."""
-    constraints = re.search(r"operand_layout_constraints=\{(.*?\})\}", line)[1]
-    _, queries, keys, *rest = hlo.arrays(constraints)
-    (b, h, t, c), s = queries[1], keys[1][2]
-    return Call("attention_backward/pallas_call" in line, b, h, t, s, c, any(len(lengths) == 3 for _, lengths, _ in rest))
+    kernel = re.search(r"(\w+)/pallas_call", line)[1]
+    arrays = [lengths for _, lengths, _ in hlo.arrays(re.search(r"operand_layout_constraints=\{(.*?\})\}", line)[1])]
+    if kernel == "own_attention":
+        b, h, c, s = arrays[3]
+        return Call(kernel, b, h, 1, s, c, biased=True)
+    (b, h, t, c), s = arrays[1], arrays[2][2]
+    return Call(kernel, b, h, t, s, c, biased=any(len(lengths) == 3 for lengths in arrays))
 
 
 @functools.cache
@@ -79,22 +80,27 @@ def main(argv: Sequence[str]) -> None:
     import jax.numpy as jnp
     from jax.experimental import topologies
 
-    from coderl_jax.model import attention_kernels
+    from coderl_jax.model import tpu_kernels
 
     call = Call(*json.loads(argv[1]))
-    attention_kernels._interpreted = lambda: False
+    tpu_kernels._interpreted = lambda: False
     chips = topologies.get_topology_desc(platform="tpu", topology_name=SMALLEST[argv[0]]).devices
     place = jax.sharding.SingleDeviceSharding(chips[0])
 
     def array(*lengths: int, kind: type = jnp.bfloat16) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(lengths, kind, sharding=place)
 
-    queries, keys = array(call.b, call.h, call.t, call.c), array(call.b, call.h, call.s, call.c)
-    bias = array(call.h, call.t, call.s, kind=jnp.float32) if call.biased else None
-    given = queries, keys, keys, bias, array(call.b, kind=jnp.int32)
-    function, given = (attention_kernels._attention_backward, (given, queries)) if call.backward else (attention_kernels.attention, given)
+    b, h, t, s, c = call[1:6]
+    bias = array(h, t, s, kind=jnp.float32) if call.biased else None
+    texts = array(b, h, t, c), array(b, h, s, c), array(b, h, s, c), bias, array(b, kind=jnp.int32)
+    slot = array(b, 1, 3, h, c), *2 * [array(b, 1, h, s, c)], array(b, 1, h, s, kind=jnp.float32), array(b, 1, kind=jnp.int32)
+    function, given = {
+        "attention": (tpu_kernels.attention, texts),
+        "attention_backward": (tpu_kernels._attention_backward, (texts, texts[0])),
+        "own_attention": (tpu_kernels.own_attention, slot),
+    }[call.kernel]
     jax.jit(function).lower(*given).compile()
-    print(call.b * call.h * call.t // attention_kernels.queries_together(call.t, call.s))
+    print(b * s // tpu_kernels.block_of(s) if call.kernel == "own_attention" else b * h * t // tpu_kernels.queries_together(t, s))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from bench.pod_kernels import with_cycles
 from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Sampling
 from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make_optimizer
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
-from coderl_jax.model import attention_kernels, cost, layers
+from coderl_jax.model import cost, layers, tpu_kernels
 from coderl_jax.model.layers import BATCH_AXES
 from coderl_jax.model.mesh import abstract_params, arranged, check_mesh, rows_split, shardings
 from coderl_jax.model.t5 import keeping
@@ -152,7 +152,7 @@ def compile_parts(work: Work) -> tuple[Mesh, list[Part]]:
     check_mesh(work.mesh, work.shape, work.batch)
     mesh = topology_mesh(work.topology, work.mesh)
     # Where our code asks what device there is, it is a TPU, not the CPU here.
-    on_tpu = mock.patch.object(layers, "_on_tpu", lambda: True), mock.patch.object(attention_kernels, "_interpreted", lambda: False)
+    on_tpu = mock.patch.object(layers, "_on_tpu", lambda: True), mock.patch.object(tpu_kernels, "_interpreted", lambda: False)
     with jax.set_mesh(mesh), on_tpu[0], on_tpu[1]:
         parts = _sampling(work, mesh) if work.program == "sample" else list(_training(work, mesh))
     return mesh, [dataclasses.replace(part, text=with_cycles(part.text, work.topology.split(":")[0])) for part in parts]

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model import attention_kernels, layers
+from coderl_jax.model import layers, tpu_kernels
 
 SHAPE = ModelShape(d_model=32, d_kv=16, heads=2, vocab_size=5)
 B, S, LENGTHS = 3, 8, [8, 3, 1]
@@ -75,12 +75,12 @@ def test_what_is_handed_to_the_kernel_means_what_is_written_out(monkeypatch, kin
 @pytest.mark.parametrize("kind", KINDS)
 def test_tpu_kernels_see_what_is_written_out(monkeypatch, kind, scores):
     monkeypatch.setattr(sys.modules[__name__], "S", 16)
-    monkeypatch.setattr(attention_kernels, "SCORES", scores)
-    assert attention_kernels.queries_together(16, 16) == min(16, scores // 128)
+    monkeypatch.setattr(tpu_kernels, "SCORES", scores)
+    assert tpu_kernels.queries_together(16, 16) == min(16, scores // 128)
     expected = gradients(kind, jnp.float32)
     called = []
-    kernel = attention_kernels.attention
-    monkeypatch.setattr(attention_kernels, "attention", lambda *arrays: called.append(len(arrays)) or kernel(*arrays))
+    kernel = tpu_kernels.attention
+    monkeypatch.setattr(tpu_kernels, "attention", lambda *arrays: called.append(len(arrays)) or kernel(*arrays))
     monkeypatch.setattr(layers, "takes_tpu_kernels", lambda queries, keys: True)
     found = gradients(kind, jnp.float32)
     assert called

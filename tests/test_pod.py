@@ -106,7 +106,7 @@ ENTRY %main (l: s32[8], q: bf16[8,16,600,64], b: f32[16,600,600]) -> bf16[8,16,6
   ROOT %x = bf16[8,16,600,64]{3,2,1,0} custom-call(%l, %q, %q, %q, %q, %b), custom_call_target="tpu_custom_call", \
 operand_layout_constraints={s32[8]{0}, bf16[8,16,600,64]{3,2,1,0}, bf16[8,16,512,64]{3,2,1,0}, bf16[8,16,512,64]{3,2,1,0}, \
 bf16[8,16,600,64]{3,2,1,0}, f32[16,600,512]{2,1,0}}, metadata={op_name="jit(f)/attention_backward/pallas_call"}, \
-backend_config={"custom_call_config":{"body":"AA","cost_estimate":{"flops":"1234","transcendentals":"5"}}}
+backend_config={"custom_call_config":{"body":"AA","cost_estimate":{"flops":"1234","transcendentals":"5","bytes_accessed":"99"}}}
 }
 """
 
@@ -115,8 +115,8 @@ def test_a_kernel_counts_what_it_says_of_itself_and_the_length_of_its_schedule(m
     asked = []
     monkeypatch.setattr(pod_kernels, "cycles", lambda chip, call: asked.append((chip, call)) or 77)
     module = hlo.parse(pod_kernels.with_cycles(KERNEL, "v5e"))
-    assert asked == [("v5e", pod_kernels.Call(backward=True, b=8, h=16, t=600, s=512, c=64, biased=True))]
-    assert (hlo.cycles(module), hlo.flops(module)) == (77, 1234)
+    assert asked == [("v5e", pod_kernels.Call("attention_backward", b=8, h=16, t=600, s=512, c=64, biased=True))]
+    assert (hlo.cycles(module), hlo.flops(module), hlo.traffic(module)) == (77, 1234, 99)
     assert pod_kernels.with_cycles(TEXT, "v5e") == TEXT
 
 

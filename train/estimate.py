@@ -44,8 +44,8 @@ def announced(
     Raises:
       UserError: devices cannot share model or batch, the batch does not fit the memory of the device here, an unknown device.
     """
-    from coderl_jax.model.attention_kernels import queries_together
     from coderl_jax.model.mesh import check_mesh, device_memory
+    from coderl_jax.model.tpu_kernels import queries_together
 
     rows = optimizer.batch_size // optimizer.accumulate
     device, count = cost.device_named(estimate) if estimate else (None, 1)

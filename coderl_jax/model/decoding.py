@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model.layers import NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_kernels
+from coderl_jax.model.layers import NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_kernels, takes_tpu_decoding
 from coderl_jax.model.quantized import Quantized, Vectors, quantized
 from coderl_jax.model.slopes import rms_normed
 from coderl_jax.model.t5 import T5
@@ -228,9 +228,11 @@ def decode_step(
       source_mask: False at padding.
     """
     line = distance_bias(shape, decoder.bias, cache.length)
-    reachable = all(leaf.itemsize > 1 or leaf.size < 2**31 for leaf in jax.tree.leaves(cache))  # by the offsets of a kernel
+    int8 = jax.tree.leaves(cache)[0].itemsize == 1
+    reachable = not int8 or all(leaf.size < 2**31 for leaf in jax.tree.leaves(cache))  # by the offsets of a kernel
     with_kernels = reachable and takes_kernels(decoder.embedding.dtype, shape.d_kv)
-    attentions = kernel_attentions if with_kernels else plain_attentions
+    on_tpu = takes_tpu_decoding(decoder.embedding.dtype, shape.d_kv) and not int8 and cache.length % 128 == 0
+    attentions = kernel_attentions if with_kernels else tpu_attentions if on_tpu else plain_attentions
     own, of_source = attentions(line, position, source_mask)
     x = decoder.embedding[tokens]
     keys, values = list(cache.keys), list(cache.values)
@@ -258,12 +260,7 @@ def plain_attentions(
     line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
 ) -> tuple[OwnAttention, SourceAttention]:
     """Both attentions of a step, anywhere. Arguments are those of `decode_step`, and `line` is from `distance_bias`."""
-    length = (line.shape[1] + 1) // 2
-
-    def window(at: Int[Array, ""]) -> Float[Array, "h length"]:
-        return jax.lax.dynamic_slice_in_dim(line, length - 1 - at, length, axis=1)
-
-    bias = jax.vmap(jax.vmap(window))(position)[:, :, :, None]  # [p n h 1 length]
+    bias = _windows(line, position)[:, :, :, None]
     source_bias = jnp.where(source_mask, 0.0, NEGATIVE)[:, None, None]  # [p 1 1 s]
 
     def own(qkv: Array, keys: Vectors, values: Vectors) -> tuple[Array, Vectors, Vectors]:
@@ -277,18 +274,42 @@ def plain_attentions(
     return own, of_source
 
 
+def _windows(line: Float[Array, "h k"], position: Int[Array, "p n"]) -> Float[Array, "p n h length"]:
+    """The bias of every slot, cut out of `distance_bias`'s line."""
+    length = (line.shape[1] + 1) // 2
+
+    def window(at: Int[Array, ""]) -> Float[Array, "h length"]:
+        return jax.lax.dynamic_slice_in_dim(line, length - 1 - at, length, axis=1)
+
+    return jax.vmap(jax.vmap(window))(position)
+
+
+def tpu_attentions(
+    line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
+) -> tuple[OwnAttention, SourceAttention]:
+    """`plain_attentions` on a TPU, where the one to the source multiplies matrices anyway."""
+    from coderl_jax.model import tpu_kernels
+
+    position = jnp.minimum(position, (line.shape[1] - 1) // 2)  # see `kernel_attentions`
+    bias = _windows(line, position)
+    return (
+        lambda qkv, keys, values: tpu_kernels.own_attention(qkv, keys, values, bias, position),
+        plain_attentions(line, position, source_mask)[1],
+    )
+
+
 def kernel_attentions(
     line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
 ) -> tuple[OwnAttention, SourceAttention]:
     """`plain_attentions` on a CUDA GPU."""
-    from coderl_jax.model import decode_kernels  # what it is written in takes a tenth of a second to import
+    from coderl_jax.model import cuda_kernels  # what it is written in takes a tenth of a second to import
 
     lengths = jnp.sum(source_mask, axis=1, dtype=jnp.int32)
     # As the plain way does. A slot that is done may stand behind the end, and a kernel would write into another slot's keys.
     position = jnp.minimum(position, (line.shape[1] - 1) // 2)
     return (
-        lambda qkv, keys, values: decode_kernels.own_attention(qkv, keys, values, line, position),
-        lambda queries, keys, values: decode_kernels.source_attention(queries, keys, values, lengths),
+        lambda qkv, keys, values: cuda_kernels.own_attention(qkv, keys, values, line, position),
+        lambda queries, keys, values: cuda_kernels.source_attention(queries, keys, values, lengths),
     )
 
 

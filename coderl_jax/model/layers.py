@@ -189,13 +189,13 @@ def takes_cudnn(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"
 
 
 def takes_tpu_kernels(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"]) -> bool:
-    """Whether attention is that of `model.attention_kernels`: on TPUs, in bfloat16, of lengths whose scores fit on the chip.
+    """Whether attention is that of `model.tpu_kernels`: on TPUs, in bfloat16, of lengths whose scores fit on the chip.
 
     Scores are never in memory; it drops no probabilities.
     """
     if not (queries.ndim == 4 and queries.dtype == jnp.bfloat16 and _on_tpu()):
         return False
-    from coderl_jax.model.attention_kernels import queries_together
+    from coderl_jax.model.tpu_kernels import queries_together
 
     mesh = jax.sharding.get_abstract_mesh()
     splits = 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
@@ -207,10 +207,16 @@ def _on_tpu() -> bool:
 
 
 def takes_kernels(dtype: DTypeLike, width: int) -> bool:
-    """Whether attention of a decoding step is that of `model.decode_kernels`: on CUDA GPUs from Ampere on, in bfloat16, heads of a width
+    """Whether attention of a decoding step is that of `model.cuda_kernels`: on CUDA GPUs from Ampere on, in bfloat16, heads of a width
     that is a power of two."""
     suits = dtype == jnp.bfloat16 and 16 <= width <= 256 and width & (width - 1) == 0
     return suits and _on_ampere() and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
+
+
+def takes_tpu_decoding(dtype: DTypeLike, width: int) -> bool:
+    """Whether a decoding step's attention to its own program is that of `model.tpu_kernels`: on TPUs, in bfloat16, where the cache is as
+    wide and of a multiple of 128 tokens."""
+    return dtype == jnp.bfloat16 and width % 16 == 0 and _on_tpu()
 
 
 def _on_ampere() -> bool:
@@ -233,7 +239,7 @@ def _by_cudnn(queries: Array, keys: Array, values: Array, mask: Array | None, bi
 
 def _by_tpu_kernels(queries: Array, keys: Array, values: Array, mask: Array | None, bias: Array | None, causal: bool) -> Array:
     """Mixed values [b h t c], each device its texts and heads."""
-    from coderl_jax.model.attention_kernels import attention
+    from coderl_jax.model.tpu_kernels import attention
 
     if causal:
         size = queries.shape[1:3] + keys.shape[2:3]

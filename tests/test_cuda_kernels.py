@@ -12,7 +12,7 @@ import pytest
 from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
 
 from coderl_jax.config import ModelShape, Sampling
-from coderl_jax.model import decode_kernels, decoding
+from coderl_jax.model import cuda_kernels, decoding
 from coderl_jax.model.decoding import distance_bias, kernel_attentions, plain_attentions
 from coderl_jax.model.quantized import quantized
 from coderl_jax.rollout import engine
@@ -44,7 +44,7 @@ def inputs(dtype: str, int8: bool):
 @pytest.mark.parametrize("programs", [1, 256])
 @pytest.mark.parametrize(("dtype", "int8", "bound"), [("float32", False, 1e-5), ("float32", True, 1e-5), ("bfloat16", False, 2e-2)])
 def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound, programs, monkeypatch):
-    monkeypatch.setattr(decode_kernels, "PROGRAMS", programs)  # a source in one part, in several
+    monkeypatch.setattr(cuda_kernels, "PROGRAMS", programs)  # a source in one part, in several
     where, own, source = inputs(dtype, int8)
     own_kernel, source_kernel = kernel_attentions(*where)
     own_plain, source_plain = plain_attentions(*where)
@@ -76,7 +76,7 @@ ON_A_MESH = """
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
-from test_decode_kernels import inputs
+from test_cuda_kernels import inputs
 from coderl_jax.model.decoding import kernel_attentions
 from coderl_jax.model.mesh import make_mesh
 
