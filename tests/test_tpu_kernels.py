@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_attention
+from jax.experimental.pallas import tpu as pltpu
 from test_cuda_kernels import WIDE
 from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
 
 from coderl_jax.config import Sampling
-from coderl_jax.model import decoding
+from coderl_jax.model import decoding, tpu_kernels
 from coderl_jax.model.decoding import distance_bias, plain_attentions, tpu_attentions
 from coderl_jax.rollout import engine
 from coderl_jax.rollout.sampler import Sampler
@@ -31,6 +33,23 @@ def inputs(dtype: str, length: int):
     # 999: behind the end, where a slot may stand that is done.
     position = jnp.array([[0, 1, length - 1], [length // 2, 999, length - 128]], jnp.int32)
     return (line, position, jnp.ones((2, 16), bool)), (drawn(2, 3, 3, h, c), drawn(2, 3, h, length, c), drawn(2, 3, h, length, c))
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """A TPU's memories and copies between them, simulated: what nothing has written is NaN."""
+    monkeypatch.setattr(tpu_kernels, "_interpreted", lambda: pltpu.InterpretParams(uninitialized_memory="nan"))
+
+
+@pytest.mark.parametrize("length", [128, 256, 384, 512])
+def test_the_kernel_reads_nothing_that_is_not_written(simulated, length):
+    test_the_kernel_sees_what_the_plain_attention_sees("float32", 1e-5, length)
+
+
+@pytest.mark.parametrize("scores", [400_000, 8 * 128], ids=["one block", "two blocks"])
+@pytest.mark.parametrize("kind", test_attention.KINDS)
+def test_the_kernels_over_texts_read_nothing_that_is_not_written(simulated, monkeypatch, kind, scores):
+    test_attention.test_tpu_kernels_see_what_is_written_out(monkeypatch, kind, scores)
 
 
 @pytest.mark.parametrize("length", [128, 256, 384, 512])
