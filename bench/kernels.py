@@ -30,10 +30,10 @@ def bench(config: PeerBench) -> None:
     import jax
 
     from bench.limits import measured
-    from coderl_jax.model.layers import takes_kernels
+    from coderl_jax.model.layers import takes_cuda_decoding
 
     device = jax.devices()[0]
-    if not config.quick and not takes_kernels("bfloat16", 64):
+    if not config.quick and not takes_cuda_decoding("bfloat16", 64):
         raise UserError(f"bench.kernels: expected a CUDA GPU, got {device.device_kind}; run it on one, or with --quick")
     limits, rows = measured("bfloat16"), []
     for problems, samples in [(2, 3)] if config.quick else [(16, 64), (1, 50)]:
@@ -54,7 +54,7 @@ def attentions(shape: ModelShape, p: int, n: int) -> dict[str, dict[str, float]]
     import jax
     import jax.numpy as jnp
 
-    from coderl_jax.model.decoding import distance_bias, kernel_attentions, plain_attentions
+    from coderl_jax.model.decoding import cuda_attentions, distance_bias, plain_attentions
 
     h, c, keys = shape.heads, shape.d_kv, jax.random.split(jax.random.key(0), 8)
 
@@ -75,7 +75,7 @@ def attentions(shape: ModelShape, p: int, n: int) -> dict[str, dict[str, float]]
         with jax.default_matmul_precision("highest"):
             right = seen(plain_attentions, jax.tree.map(lambda x: x.astype(jnp.float32), given))
         found[name] = {"bytes": size}
-        for prefix, how in (("", kernel_attentions), ("plain_", plain_attentions)):
+        for prefix, how in (("", cuda_attentions), ("plain_", plain_attentions)):
             off = seen(how, given) - right
             found[name][f"{prefix}error"] = float(jnp.linalg.norm(off.ravel()) / jnp.linalg.norm(right.ravel()))
             found[name][f"{prefix}seconds"] = seconds(how(line, there, mask)[i], given)

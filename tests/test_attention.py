@@ -81,7 +81,7 @@ def test_tpu_kernels_see_what_is_written_out(monkeypatch, kind, scores):
     called = []
     kernel = tpu_kernels.attention
     monkeypatch.setattr(tpu_kernels, "attention", lambda *arrays: called.append(len(arrays)) or kernel(*arrays))
-    monkeypatch.setattr(layers, "takes_tpu_kernels", lambda queries, keys: True)
+    monkeypatch.setattr(layers, "takes_tpu_attention", lambda queries, keys: True)
     found = gradients(kind, jnp.float32)
     assert called
     assert_alike_in_bfloat16(gradients(kind, jnp.bfloat16), expected)
@@ -93,7 +93,7 @@ def test_tpu_kernels_are_taken_where_their_rules_allow(monkeypatch):
     def takes(dtype=jnp.bfloat16, t=600, s=512, b=B):
         arrays = (jax.ShapeDtypeStruct((b, 2, length, 16), dtype) for length in (t, s))
         found = []
-        jax.eval_shape(lambda queries, keys: found.append(layers.takes_tpu_kernels(queries, keys)), *arrays)
+        jax.eval_shape(lambda queries, keys: found.append(layers.takes_tpu_attention(queries, keys)), *arrays)
         return found[0]
 
     assert not takes()
@@ -116,7 +116,7 @@ from coderl_jax.model import layers
 from coderl_jax.model.mesh import make_mesh
 
 test_attention.B, test_attention.LENGTHS = 4, [8, 3, 1, 5]
-layers.takes_tpu_kernels = lambda queries, keys: True
+layers.takes_tpu_attention = lambda queries, keys: True
 for kind in test_attention.KINDS:
     alone = test_attention.gradients(kind, "float32")
     made = test_attention.made("float32")
@@ -170,7 +170,7 @@ def test_tpu_kernels_agree_with_ours_on_a_tpu_within_bfloat16(monkeypatch, kind)
         pytest.skip("needs a TPU, and JAX_PLATFORMS=tpu")
     monkeypatch.setattr(sys.modules[__name__], "S", 200)  # no multiple of the chip's tiles of 128
     found = gradients(kind, jnp.bfloat16)
-    monkeypatch.setattr(layers, "takes_tpu_kernels", lambda queries, keys: False)
+    monkeypatch.setattr(layers, "takes_tpu_attention", lambda queries, keys: False)
     expected = gradients(kind, jnp.bfloat16)
     assert_alike_in_bfloat16(found, expected)
 

@@ -13,7 +13,7 @@ from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
 
 from coderl_jax.config import ModelShape, Sampling
 from coderl_jax.model import cuda_kernels, decoding
-from coderl_jax.model.decoding import distance_bias, kernel_attentions, plain_attentions
+from coderl_jax.model.decoding import cuda_attentions, distance_bias, plain_attentions
 from coderl_jax.model.quantized import quantized
 from coderl_jax.rollout import engine
 from coderl_jax.rollout.sampler import Sampler
@@ -46,7 +46,7 @@ def inputs(dtype: str, int8: bool):
 def test_kernels_see_what_the_plain_attention_sees(dtype, int8, bound, programs, monkeypatch):
     monkeypatch.setattr(cuda_kernels, "PROGRAMS", programs)  # a source in one part, in several
     where, own, source = inputs(dtype, int8)
-    own_kernel, source_kernel = kernel_attentions(*where)
+    own_kernel, source_kernel = cuda_attentions(*where)
     own_plain, source_plain = plain_attentions(*where)
     (seen, *caches), (right, *kept) = own_kernel(*own), own_plain(*own)
     at_work = where[1] < LENGTH
@@ -68,7 +68,7 @@ def test_a_sampler_draws_the_same_programs_with_kernels(cache, monkeypatch):
 
     plain = drawn()
     for place in (decoding, engine):
-        monkeypatch.setattr(place, "takes_kernels", lambda dtype, width: True)
+        monkeypatch.setattr(place, "takes_cuda_decoding", lambda dtype, width: True)
     assert drawn() == plain
 
 
@@ -77,12 +77,12 @@ import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 from test_cuda_kernels import inputs
-from coderl_jax.model.decoding import kernel_attentions
+from coderl_jax.model.decoding import cuda_attentions
 from coderl_jax.model.mesh import make_mesh
 
 where, own, source = inputs("float32", False)
 def both(where, own, source):
-    first, second = kernel_attentions(*where)
+    first, second = cuda_attentions(*where)
     return first(*own), second(*source)
 alone = jax.jit(both)(where, own, source)
 with jax.set_mesh(make_mesh(2, 1, 2)):

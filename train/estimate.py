@@ -58,7 +58,7 @@ def announced(
     gpu = device.gpu if device else _platform() == "gpu"
     tpu = not device.gpu if device else _platform() == "tpu"
     suits = tpu and all(queries_together(*lengths) for lengths in (longest, longest[:1] * 2, longest[1:] * 2))
-    fused = narrow and (gpu or suits)  # see `model.layers.takes_cudnn` and `takes_tpu_kernels`
+    fused = narrow and (gpu or suits)  # see `model.layers.takes_cudnn` and `takes_tpu_attention`
     heads = {"fused": fused, "lanes": 128 if fused and tpu else 1}
     # A loop on a GPU keeps things at a price (`model.t5.keeping`): "nothing" takes longer there than "products".
     quickest = cost.REMATS[1:] if gpu and not mesh.unroll else cost.REMATS

@@ -4,7 +4,7 @@ The plain way reads a cache as far as the longest program goes, writes scores an
 stores new keys and values by a scatter. Here a program of the grid reads just what its slot has written, once, keeps scores in
 registers, and stores the new vectors itself: the softmax is summed up block by block (Milakov and Gimelshein 2018).
 
-Pallas lowers them by Triton, which JAX announces to give up: where it is gone, `model.layers.takes_kernels` says no.
+Pallas lowers them by Triton, which JAX announces to give up: where it is gone, `model.layers.takes_cuda_decoding` says no.
 """
 
 import functools
@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int
 
-from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, on_mesh, tensor_split
+from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, per_device, tensor_split
 from coderl_jax.model.quantized import Vectors, quantized
 
 BLOCK = 64
@@ -63,7 +63,7 @@ def own_attention(
     heads = tensor_split(qkv.shape[3])
     cache, slots = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES)
     into = jax.P(BATCH_AXES, None, None, heads), cache, cache, jax.P(heads), slots
-    return on_mesh(call, into, (cache, cache, cache))(qkv, keys, values, line, position)
+    return per_device(call, into, (cache, cache, cache))(qkv, keys, values, line, position)
 
 
 def source_attention(
@@ -105,7 +105,7 @@ def source_attention(
 
     heads = tensor_split(queries.shape[2])
     slots, cache = jax.P(BATCH_AXES, None, heads), jax.P(BATCH_AXES, heads)
-    return on_mesh(call, (slots, cache, cache, jax.P(BATCH_AXES)), slots)(queries, keys, values, lengths)
+    return per_device(call, (slots, cache, cache, jax.P(BATCH_AXES)), slots)(queries, keys, values, lengths)
 
 
 def _interpreted() -> bool:

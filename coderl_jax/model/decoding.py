@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model.layers import NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_kernels, takes_tpu_decoding
+from coderl_jax.model.layers import NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_cuda_decoding, takes_tpu_decoding
 from coderl_jax.model.quantized import Quantized, Vectors, quantized
 from coderl_jax.model.slopes import rms_normed
 from coderl_jax.model.t5 import T5
@@ -230,9 +230,9 @@ def decode_step(
     line = distance_bias(shape, decoder.bias, cache.length)
     int8 = jax.tree.leaves(cache)[0].itemsize == 1
     reachable = not int8 or all(leaf.size < 2**31 for leaf in jax.tree.leaves(cache))  # by the offsets of a kernel
-    with_kernels = reachable and takes_kernels(decoder.embedding.dtype, shape.d_kv)
+    with_kernels = reachable and takes_cuda_decoding(decoder.embedding.dtype, shape.d_kv)
     on_tpu = takes_tpu_decoding(decoder.embedding.dtype, shape.d_kv) and not int8 and cache.length % 128 == 0
-    attentions = kernel_attentions if with_kernels else tpu_attentions if on_tpu else plain_attentions
+    attentions = cuda_attentions if with_kernels else tpu_attentions if on_tpu else plain_attentions
     own, of_source = attentions(line, position, source_mask)
     x = decoder.embedding[tokens]
     keys, values = list(cache.keys), list(cache.values)
@@ -290,7 +290,7 @@ def tpu_attentions(
     """`plain_attentions` on a TPU, where the one to the source multiplies matrices anyway."""
     from coderl_jax.model import tpu_kernels
 
-    position = jnp.minimum(position, (line.shape[1] - 1) // 2)  # see `kernel_attentions`
+    position = jnp.minimum(position, (line.shape[1] - 1) // 2)  # see `cuda_attentions`
     bias = _windows(line, position)
     return (
         lambda qkv, keys, values: tpu_kernels.own_attention(qkv, keys, values, bias, position),
@@ -298,7 +298,7 @@ def tpu_attentions(
     )
 
 
-def kernel_attentions(
+def cuda_attentions(
     line: Float[Array, "h k"], position: Int[Array, "p n"], source_mask: Bool[Array, "p s"]
 ) -> tuple[OwnAttention, SourceAttention]:
     """`plain_attentions` on a CUDA GPU."""

@@ -55,7 +55,7 @@ def shard_batch(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
 
 
-def on_mesh(call: Callable, into: Any, out: Any) -> Callable:
+def per_device(call: Callable, into: Any, out: Any) -> Callable:
     """`call` on each device of the mesh in use, if any, with what is its own: a compiler cannot divide a kernel."""
     mesh = jax.sharding.get_abstract_mesh()
     return call if mesh.empty else jax.shard_map(call, mesh=mesh, in_specs=into, out_specs=out, check_vma=False)
@@ -159,12 +159,12 @@ class Attention(nnx.Module):
           values: from `keys_values`.
           mask: True where a position may be looked at, the padding behind is False; the axes of size 1 stand for heads and queries.
           bias: of relative positions, float32.
-          drop: drops attention probabilities, but for the kernels of `takes_cudnn` and `takes_tpu_kernels`, which do not.
+          drop: drops attention probabilities, but for the kernels of `takes_cudnn` and `takes_tpu_attention`, which do not.
           causal: whether a position may look at none behind it.
         """
         if takes_cudnn(queries, keys):
             return jnp.einsum("bthc,hcd->btd", _by_cudnn(queries, keys, values, mask, bias, causal), self.o[...].astype(values.dtype))
-        if takes_tpu_kernels(queries, keys):
+        if takes_tpu_attention(queries, keys):
             return jnp.einsum("bhtc,hcd->btd", _by_tpu_kernels(queries, keys, values, mask, bias, causal), self.o[...].astype(values.dtype))
         scores = jnp.einsum("...htc,...hsc->...hts", queries, keys, preferred_element_type=jnp.float32)
         # Bias and mask stay apart until here: their sum over batch and heads would be kept in memory for all layers.
@@ -188,7 +188,7 @@ def takes_cudnn(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"
     return suits and _on_ampere()
 
 
-def takes_tpu_kernels(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"]) -> bool:
+def takes_tpu_attention(queries: Float[Array, "*b h t c"], keys: Float[Array, "*b h s c"]) -> bool:
     """Whether attention is that of `model.tpu_kernels`: on TPUs, in bfloat16, of lengths whose scores fit on the chip.
 
     Scores are never in memory; it drops no probabilities.
@@ -206,7 +206,7 @@ def _on_tpu() -> bool:
     return jax.devices()[0].platform == "tpu"
 
 
-def takes_kernels(dtype: DTypeLike, width: int) -> bool:
+def takes_cuda_decoding(dtype: DTypeLike, width: int) -> bool:
     """Whether attention of a decoding step is that of `model.cuda_kernels`: on CUDA GPUs from Ampere on, in bfloat16, heads of a width
     that is a power of two."""
     suits = dtype == jnp.bfloat16 and 16 <= width <= 256 and width & (width - 1) == 0
@@ -247,7 +247,7 @@ def _by_tpu_kernels(queries: Array, keys: Array, values: Array, mask: Array | No
     lengths = jnp.full(len(keys), keys.shape[2], jnp.int32) if mask is None else _lengths(mask, keys)
     heads = tensor_split(queries.shape[1])
     texts = jax.P(BATCH_AXES, heads)
-    return on_mesh(attention, (texts, texts, texts, jax.P(heads), jax.P(BATCH_AXES)), texts)(queries, keys, values, bias, lengths)
+    return per_device(attention, (texts, texts, texts, jax.P(heads), jax.P(BATCH_AXES)), texts)(queries, keys, values, bias, lengths)
 
 
 def _lengths(mask: Array, keys: Array) -> Int[Array, " b"]:

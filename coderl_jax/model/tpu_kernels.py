@@ -22,7 +22,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
-from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, on_mesh, tensor_split
+from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, per_device, tensor_split
 
 LANES = 128
 """Numbers that the vector unit has side by side."""
@@ -221,7 +221,7 @@ def own_attention(
 
     heads = tensor_split(qkv.shape[3])
     slots, cache = jax.P(BATCH_AXES), jax.P(BATCH_AXES, None, heads)
-    return on_mesh(call, (jax.P(BATCH_AXES, None, None, heads), cache, cache, cache, slots), (cache, cache, cache))(
+    return per_device(call, (jax.P(BATCH_AXES, None, None, heads), cache, cache, cache, slots), (cache, cache, cache))(
         qkv, keys, values, bias, position
     )
 

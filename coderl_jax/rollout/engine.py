@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt
 
 from coderl_jax.config import ModelShape, Sampling
 from coderl_jax.model.decoding import Cache, Decoder, decode_step, empty_cache, placed, ready, resized, source_cache
-from coderl_jax.model.layers import takes_kernels, takes_tpu_decoding
+from coderl_jax.model.layers import takes_cuda_decoding, takes_tpu_decoding
 from coderl_jax.model.mesh import current_mesh, rows_split, spread
 from coderl_jax.rollout.decode import Slots, Stretch, Work, decode, row_keys
 from coderl_jax.rollout.slots import Table
@@ -123,7 +123,7 @@ class Engine:
         self._decoder = compiled.ready(params)
         of_heads = self._decoder.embedding.dtype, compiled.shape.d_kv
         on_tpu = takes_tpu_decoding(*of_heads)
-        self._cache_step = KERNEL_CACHE_STEP if on_tpu or takes_kernels(*of_heads) else CACHE_STEP
+        self._cache_step = KERNEL_CACHE_STEP if on_tpu or takes_cuda_decoding(*of_heads) else CACHE_STEP
         self._room = -(-limit // 128) * 128 if on_tpu else limit  # of the longest cache
         self._limit, self._pad_id, self._seed = limit, pad_id, seed & 0xFFFFFFFF
         self._prompts: list[tuple[int, ...]] = [()] * rows
