@@ -15,7 +15,7 @@ from test_cuda_kernels import WIDE
 from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
 
 from coderl_jax.config import Sampling
-from coderl_jax.model import decoding, tpu_kernels
+from coderl_jax.model import decoding, layers, tpu_kernels
 from coderl_jax.model.decoding import distance_bias, plain_attentions, tpu_attentions
 from coderl_jax.rollout import engine
 from coderl_jax.rollout.sampler import Sampler
@@ -75,9 +75,18 @@ def test_a_sampler_draws_the_same_programs_with_the_kernel(monkeypatch):
     original = decoding.tpu_attentions
     monkeypatch.setattr(decoding, "tpu_attentions", lambda *arrays: called.append(arrays[0].shape) or original(*arrays))
     for place in (decoding, engine):
-        monkeypatch.setattr(place, "takes_tpu_decoding", lambda dtype, width: True)
+        monkeypatch.setattr(place, "takes_tpu_decoding", lambda dtype, heads, width: True)
     assert drawn() == plain
     assert {line[1] for line in called} == {2 * 128 - 1}, "a cache of 128 tokens for shorter programs too"
+
+
+def test_the_kernel_is_taken_where_its_rules_allow(monkeypatch):
+    assert not layers.takes_tpu_decoding(jnp.bfloat16, 16, 64)
+    monkeypatch.setattr(layers, "_on_tpu", lambda: True)
+    assert layers.takes_tpu_decoding(jnp.bfloat16, 16, 64)
+    assert not layers.takes_tpu_decoding(jnp.float32, 16, 64)
+    assert not layers.takes_tpu_decoding(jnp.bfloat16, 16, 24)
+    assert not layers.takes_tpu_decoding(jnp.bfloat16, 64, 128), "a block of so many numbers does not fit"
 
 
 ON_A_MESH = """

@@ -231,7 +231,7 @@ def decode_step(
     int8 = jax.tree.leaves(cache)[0].itemsize == 1
     reachable = not int8 or all(leaf.size < 2**31 for leaf in jax.tree.leaves(cache))  # by the offsets of a kernel
     with_kernels = reachable and takes_cuda_decoding(decoder.embedding.dtype, shape.d_kv)
-    on_tpu = takes_tpu_decoding(decoder.embedding.dtype, shape.d_kv) and not int8 and cache.length % 128 == 0
+    on_tpu = takes_tpu_decoding(decoder.embedding.dtype, shape.heads, shape.d_kv) and not int8 and cache.length % 128 == 0
     attentions = cuda_attentions if with_kernels else tpu_attentions if on_tpu else plain_attentions
     own, of_source = attentions(line, position, source_mask)
     x = decoder.embedding[tokens]

@@ -213,10 +213,11 @@ def takes_cuda_decoding(dtype: DTypeLike, width: int) -> bool:
     return suits and _on_ampere() and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
 
 
-def takes_tpu_decoding(dtype: DTypeLike, width: int) -> bool:
+def takes_tpu_decoding(dtype: DTypeLike, heads: int, width: int) -> bool:
     """Whether a decoding step's attention to its own program is that of `model.tpu_kernels`: on TPUs, in bfloat16, where the cache is as
-    wide and of a multiple of 128 tokens."""
-    return dtype == jnp.bfloat16 and width % 16 == 0 and _on_tpu()
+    wide and of a multiple of 128 tokens, and a device's heads are small enough for a block of theirs to fit on the chip."""
+    here = heads // jax.sharding.get_abstract_mesh().shape["tensor"] if tensor_split(heads) else heads
+    return dtype == jnp.bfloat16 and width % 16 == 0 and here * width <= 4096 and _on_tpu()
 
 
 def _on_ampere() -> bool:

@@ -121,9 +121,9 @@ class Engine:
         self.table = Table(rows, columns, limit, pad_id)
         self._compiled, self._params = compiled, params
         self._decoder = compiled.ready(params)
-        of_heads = self._decoder.embedding.dtype, compiled.shape.d_kv
-        on_tpu = takes_tpu_decoding(*of_heads)
-        self._cache_step = KERNEL_CACHE_STEP if on_tpu or takes_cuda_decoding(*of_heads) else CACHE_STEP
+        dtype, heads, width = self._decoder.embedding.dtype, compiled.shape.heads, compiled.shape.d_kv
+        on_tpu = takes_tpu_decoding(dtype, heads, width)
+        self._cache_step = KERNEL_CACHE_STEP if on_tpu or takes_cuda_decoding(dtype, width) else CACHE_STEP
         self._room = -(-limit // 128) * 128 if on_tpu else limit  # of the longest cache
         self._limit, self._pad_id, self._seed = limit, pad_id, seed & 0xFFFFFFFF
         self._prompts: list[tuple[int, ...]] = [()] * rows
