@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_with_the_windows_that_are_missing(folder, mo
     assert "is finished" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run("--time-limit", "3")
-    assert "time_limit" in capsys.readouterr().err
+    assert "--time-limit" in capsys.readouterr().err
 
 
 def test_a_cache_serves_a_second_run(folder, monkeypatch):
