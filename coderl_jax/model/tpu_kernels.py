@@ -6,9 +6,9 @@ TPU more than half of it, by the compiler's forecast. Texts here are short enoug
 keys of one head and the scores of a block of queries on the chip, so that the softmax is the plain one, and the backward pass makes it anew
 from queries, keys and values alone. Texts of the batch follow each other innermost: a head's bias is fetched, its gradient written, once.
 
-In a decoding step the plain way multiplies one query a slot and head, for which the matrix unit is no use, reads a cache as far as it goes,
-and stores new keys and values by a scatter, a loop over slots. Here a program of the grid reads a slot's blocks up to its position, with
-positions along the lanes, by the vector unit, faster than they come from memory, and stores the block that holds the new vectors.
+In a decoding step the plain way's products, one query for each slot and head, and its scatter of new keys and values, a loop over slots,
+take ten times what reading the cache does, by the same forecast. Here a program of the grid reads a slot's blocks up to its position, all
+heads together, and stores the 128 tokens among which the new one is; tokens lie along the lanes, where a head's 64 numbers would fill half.
 """
 
 import functools
@@ -194,20 +194,22 @@ def own_attention(
 
         kept = pl.BlockSpec((None, h, c, block), lambda *place: (place[0], 0, 0, read(*place)))
         written = pl.BlockSpec((None, h, c, LANES), lambda slot, _, at: (slot, 0, 0, jax.lax.div(at[slot], LANES)))
-        columns = [pl.BlockSpec((None, c, count), lambda slot, *_: (slot, 0, 0)) for count in (3 * h, h)]
-        # A token's vectors stand in columns, as the cache's do: the compiler lays it out so, once and for all.
+        # The cache's vectors stand in columns (the compiler lays it out so, once and for all), and so do those that go into it.
+        rows, columns = qkv.reshape(slots, 3, h, c), jnp.swapaxes(qkv[:, :, 1:].reshape(slots, 2 * h, c), 1, 2)
+        three = pl.BlockSpec((None, 3, h, c), lambda slot, *_: (slot, 0, 0, 0))
+        two, one = (pl.BlockSpec((None, *lengths), lambda slot, *_: (slot, 0, 0)) for lengths in ((c, 2 * h), (h, c)))
         across = [jnp.swapaxes(kind.reshape(slots, h, length, c), 2, 3) for kind in (keys, values)]
         mixed, *after = pl.pallas_call(
             functools.partial(_own, h, block),
             grid_spec=pltpu.PrefetchScalarGridSpec(
                 num_scalar_prefetch=1,
                 grid=(slots, length // block),
-                in_specs=[columns[0], pl.BlockSpec((None, h, block), lambda *place: (place[0], 0, read(*place))), kept, kept],
-                out_specs=[columns[1], written, written],
-                scratch_shapes=[pltpu.VMEM(lengths, jnp.float32) for lengths in ((h, block), (h, LANES), (h, LANES), (h, c, LANES))],
+                in_specs=[three, two, pl.BlockSpec((None, h, block), lambda *place: (place[0], 0, read(*place))), kept, kept],
+                out_specs=[one, written, written],
+                scratch_shapes=[pltpu.VMEM(lengths, jnp.float32) for lengths in ((h, block), (h, LANES), (h, LANES), (h, c), (h, c))],
             ),
-            out_shape=[jax.ShapeDtypeStruct((slots, c, h), qkv.dtype), *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in across)],
-            input_output_aliases={3: 1, 4: 2},
+            out_shape=[jax.ShapeDtypeStruct((slots, h, c), qkv.dtype), *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in across)],
+            input_output_aliases={4: 1, 5: 2},
             cost_estimate=pl.CostEstimate(
                 flops=4 * slots * h * length * c,
                 bytes_accessed=2 * slots * h * (length + LANES) * c * keys.dtype.itemsize + 4 * slots * h * length,
@@ -216,8 +218,8 @@ def own_attention(
             compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary")),
             interpret=_interpreted(),
             name="own_attention",
-        )(position.reshape(slots), jnp.swapaxes(qkv.reshape(slots, 3 * h, c), 1, 2), bias.reshape(slots, h, length), *across)
-        return jnp.swapaxes(mixed, 1, 2).reshape(p, n, h, c), *(jnp.swapaxes(kind, 2, 3).reshape(keys.shape) for kind in after)
+        )(position.reshape(slots), rows, columns, bias.reshape(slots, h, length), *across)
+        return mixed.reshape(p, n, h, c), *(jnp.swapaxes(kind, 2, 3).reshape(keys.shape) for kind in after)
 
     heads = tensor_split(qkv.shape[3])
     slots, cache = jax.P(BATCH_AXES), jax.P(BATCH_AXES, None, heads)
@@ -226,26 +228,21 @@ def own_attention(
     )
 
 
-def _own(h: int, block: int, position: Any, columns: Any, bias: Any, keys: Any, values: Any, *refs: Any) -> None:
-    """A block of one slot's cache: the softmax is summed up block by block (Milakov and Gimelshein 2018), and the last one written.
+def _own(h: int, block: int, position: Any, rows: Any, columns: Any, bias: Any, keys: Any, values: Any, *refs: Any) -> None:
+    """A block of one slot's cache: the softmax is summed up block by block (Milakov and Gimelshein 2018), the new token's part at the end.
 
-    Columns are queries, keys and values of the new token, h each; of the cache, vectors of a head, a column a token.
+    Rows are queries, keys and values of the new token, h each, columns its keys and values; of the cache, a head's vectors, one a token.
     """
-    mixed, new_keys, new_values, scores, best, total, summed = refs
+    mixed, *new, scores, best, total, summed, seen = refs
     number, at = pl.program_id(1), position[pl.program_id(0)]
-    last = jax.lax.div(at, block)
-    new = jax.lax.broadcasted_iota(jnp.int32, (1, block), 1) == at - number * block
+    last, tokens = jax.lax.div(at, block), jax.lax.broadcasted_iota(jnp.int32, (1, block), 1) + number * block
 
-    def with_new(kept: Any, written: Any, head: int, column: Array) -> Array:
-        """A head's vectors, the new one among them, which are written where it is."""
-        vectors = jnp.where(new, column, kept[head].astype(jnp.float32))
-
-        @pl.when(number == last)
-        def write() -> None:
-            behind = jax.lax.rem(at, block) >= LANES
-            written[head] = (vectors if block == LANES else jnp.where(behind, vectors[:, LANES:], vectors[:, :LANES])).astype(written.dtype)
-
-        return vectors
+    def weigh(most: Array, weights: Array, values: Array) -> None:
+        """Add weights, and values weighed by them, to what is summed up."""
+        shrunk = jnp.exp(best[:, :1] - most)
+        best[...] = jnp.broadcast_to(most, best.shape)
+        total[...] = total[...] * shrunk + jnp.sum(weights, axis=1, keepdims=True)
+        summed[...] = summed[...] * shrunk + values
 
     @pl.when(number == 0)
     def begin() -> None:
@@ -253,21 +250,29 @@ def _own(h: int, block: int, position: Any, columns: Any, bias: Any, keys: Any, 
 
     @pl.when(number <= last)
     def add() -> None:
-        column = columns[...].astype(jnp.float32)
         for head in range(h):
-            vectors = with_new(keys, new_keys, head, column[:, h + head : h + head + 1])
-            scores[head : head + 1, :] = jnp.sum(vectors * column[:, head : head + 1], axis=0, keepdims=True)
-        biased = scores[...] + bias[...]
-        before = best[:, :1]
-        most = jnp.maximum(before, jnp.max(biased, axis=1, keepdims=True))
-        weights, shrunk = jnp.exp(biased - most), jnp.exp(before - most)
-        best[...] = jnp.broadcast_to(most, best.shape)
-        total[...] = total[...] * shrunk + jnp.sum(weights, axis=1, keepdims=True)
+            scores[head : head + 1, :] = _product(rows[0, head : head + 1, :], keys[head], 1, 0)
+        biased = jnp.where(tokens < at, scores[...] + bias[...], NEGATIVE)
+        most = jnp.maximum(best[:, :1], jnp.max(biased, axis=1, keepdims=True))
+        weights = jnp.where(tokens < at, jnp.exp(biased - most), 0.0)
         for head in range(h):
-            seen = with_new(values, new_values, head, column[:, 2 * h + head : 2 * h + head + 1]) * weights[head : head + 1, :]
-            summed[head] = summed[head] * shrunk[head : head + 1, :] + sum(seen[:, i : i + LANES] for i in range(0, block, LANES))
+            seen[head : head + 1, :] = _product(weights[head : head + 1, :].astype(values.dtype), values[head], 1, 1)
+        weigh(most, weights, seen[...])
 
     @pl.when(number == last)
     def end() -> None:
-        for head in range(h):
-            mixed[:, head : head + 1] = (jnp.sum(summed[head], axis=1, keepdims=True) / total[head : head + 1, :1]).astype(mixed.dtype)
+        query, key, value = (rows[i].astype(jnp.float32) for i in range(3))
+        own = jnp.sum(jnp.where(tokens == at, bias[...], 0.0), axis=1, keepdims=True)
+        score = jnp.sum(query * key, axis=1, keepdims=True) + own
+        most = jnp.maximum(best[:, :1], score)
+        weight = jnp.exp(score - most)
+        weigh(most, weight, weight * value)
+        mixed[...] = (summed[...] / total[:, :1]).astype(mixed.dtype)
+        start = jax.lax.div(jax.lax.rem(at, block), LANES) * LANES
+        here = jax.lax.broadcasted_iota(jnp.int32, (1, LANES), 1) == jax.lax.rem(at, LANES)
+        column = columns[...].astype(jnp.float32)
+        for place, kept in enumerate((keys, values)):
+            for head in range(h):
+                before = kept[head, :, pl.ds(pl.multiple_of(start, LANES), LANES)].astype(jnp.float32)
+                written = column[:, place * h + head : place * h + head + 1]
+                new[place][head] = jnp.where(here, written, before).astype(kept.dtype)
