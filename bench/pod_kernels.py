@@ -48,7 +48,7 @@ def call_of(line: str) -> Call:
     kernel = re.search(r"(\w+)/pallas_call", line)[1]
     arrays = [lengths for _, lengths, _ in hlo.arrays(re.search(r"operand_layout_constraints=\{(.*?\})\}", line)[1])]
     if kernel == "own_attention":
-        b, h, c, s = arrays[3]
+        b, h, c, s = arrays[4]
         return Call(kernel, b, h, 1, s, c, biased=True)
     (b, h, t, c), s = arrays[1], arrays[2][2]
     return Call(kernel, b, h, t, s, c, biased=any(len(lengths) == 3 for lengths in arrays))

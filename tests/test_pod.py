@@ -118,6 +118,9 @@ def test_a_kernel_counts_what_it_says_of_itself_and_the_length_of_its_schedule(m
     assert asked == [("v5e", pod_kernels.Call("attention_backward", b=8, h=16, t=600, s=512, c=64, biased=True))]
     assert (hlo.cycles(module), hlo.flops(module), hlo.traffic(module)) == (77, 1234, 99)
     assert pod_kernels.with_cycles(TEXT, "v5e") == TEXT
+    constraints = "s32[64]{0}, bf16[64,3,16,64]{3,2,1,0}, bf16[64,64,32]{2,1,0}, f32[64,16,512]{2,1,0}, bf16[64,16,64,512]{3,2,1,0}"
+    step = f'custom-call(), operand_layout_constraints={{{constraints}}}, metadata={{op_name="while/own_attention/pallas_call"}}'
+    assert pod_kernels.call_of(step) == ("own_attention", 64, 16, 1, 512, 64, True)
 
 
 def test_products_written_as_convolutions_count_without_their_padding():
