@@ -6,7 +6,7 @@
     utilisation = operations that the mathematics asks for / (peak x step)
 
 That step is a bound: no chip reaches its rates. Beside it stands the compiler's own expectation of the same program, in
-clock cycles of each fusion, times trips: `expected step = max(cycles / clock, hidden) + open`.
+clock cycles of each fusion, times trips: `expected step = max(cycles / clock, bytes / rate, hidden) + open`.
 """
 
 import dataclasses
@@ -118,7 +118,7 @@ def estimate(step: Step, useful: float, chip: Rates) -> dict[str, Any]:
     """
     parts = {"compute": step.flops / chip.peak, "memory": step.traffic / chip.bandwidth, "collectives": step.hidden}
     bound = max(parts.values()) + step.open
-    expected = max(step.cycles / chip.clock, step.hidden) + step.open
+    expected = max(step.cycles / chip.clock, parts["memory"], step.hidden) + step.open
     return {
         "flops": step.flops,
         "bytes": step.traffic,

@@ -19,7 +19,7 @@ Counted in the compiled programs, on one chip, a step; loops count as often as t
   open         the other collectives, likewise
   step         max(compute, memory, hidden) + open: a bound, for no chip reaches its rates
   utilisation  useful operations / (peak x step); useful are those of the mathematics: backward twice forward, nothing computed twice
-  expected     the same with max(cycles / clock, hidden) + open, cycles being the compiler's own forecast of each fusion, and of
+  expected     the same with max(cycles / clock, memory, hidden) + open, cycles being the compiler's own forecast of each fusion, and of
                attention's kernels the length of its schedule
   of which     shares of the instructions that read or write arrays of that kind
 The sampler's mesh has no fsdp axis: every chip holds the parameters whole, or it would fetch them for every token.

@@ -175,7 +175,7 @@ def test_a_step_is_the_longest_of_what_goes_on_together_and_what_waits():
     assert found["seconds"]["step"] == 5.0 + 1.0  # compute 3, memory 5, hidden 4
     assert found["limit"] == "memory"
     assert found["utilisation"] == 150 / (100 * 6)
-    assert found["expected_utilisation"] == 150 / (100 * 5)  # no cycles: the hidden collectives, and the open ones
+    assert found["expected_utilisation"] == 150 / (100 * 6)  # no cycles: what memory takes, and the open collectives
 
 
 def row(topology, chips, **more):
