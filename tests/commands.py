@@ -1,6 +1,10 @@
 """The commands, as tests call them."""
 
 import importlib
+import os
+import pathlib
+import subprocess
+import sys
 
 SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-layers 1 --tokenizer-size 300".split()
 """A model that eight devices can share."""
@@ -9,3 +13,11 @@ SHAPE = "--d-model 32 --d-kv 8 --d-ff 64 --heads 4 --encoder-layers 1 --decoder-
 def here(module: str, *words) -> None:
     """A command in this process, which spares its start."""
     importlib.import_module(module).main([str(word) for word in words])
+
+
+def in_a_process(code: str) -> None:
+    """Python code in a process of its own, which sees the tests' modules and may choose how many devices it simulates."""
+    tests = pathlib.Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=240)
+    assert found.returncode == 0, found.stderr[-2000:]

@@ -1,9 +1,6 @@
 """Attention by cuDNN's kernel, as it is called, and by our TPU kernels, interpreted, against attention written out."""
 
 import functools
-import os
-import pathlib
-import subprocess
 import sys
 import types
 
@@ -11,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import in_a_process
 from flax import nnx
 
 from coderl_jax.config import ModelShape
@@ -127,10 +125,7 @@ for kind in test_attention.KINDS:
 
 
 def test_tpu_kernels_on_devices_that_share_texts_and_heads():
-    tests = pathlib.Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
-    found = subprocess.run([sys.executable, "-c", ON_A_MESH], capture_output=True, text=True, env=environment, timeout=240)
-    assert found.returncode == 0, found.stderr[-2000:]
+    in_a_process(ON_A_MESH)
 
 
 GPU = types.SimpleNamespace(compute_capability="9.0", client=types.SimpleNamespace(platform_version="cuda 12090"))  # an H100

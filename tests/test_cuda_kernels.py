@@ -1,14 +1,10 @@
 """The CUDA kernels of a decoding step, interpreted: what they say is what the plain attention says."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import in_a_process
 from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
 
 from coderl_jax.config import ModelShape, Sampling
@@ -93,7 +89,4 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_kernels_on_devices_that_share_rows_and_heads():
-    tests = pathlib.Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
-    found = subprocess.run([sys.executable, "-c", ON_A_MESH], capture_output=True, text=True, env=environment, timeout=240)
-    assert found.returncode == 0, found.stderr[-2000:]
+    in_a_process(ON_A_MESH)

@@ -1,15 +1,11 @@
 """The TPU kernel of a decoding step, interpreted: what it says is what the plain attention says. That over texts is in test_attention."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_attention
+from commands import in_a_process
 from jax.experimental.pallas import tpu as pltpu
 from test_cuda_kernels import WIDE
 from test_sampler import LENGTHS, PROMPTS, SHAPE, model, request, tokenizer
@@ -108,10 +104,7 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_the_kernel_on_devices_that_share_rows_and_heads():
-    tests = pathlib.Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
-    found = subprocess.run([sys.executable, "-c", ON_A_MESH], capture_output=True, text=True, env=environment, timeout=240)
-    assert found.returncode == 0, found.stderr[-2000:]
+    in_a_process(ON_A_MESH)
 
 
 @pytest.mark.gpu
