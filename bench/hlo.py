@@ -333,7 +333,8 @@ def traffic_of(module: Computations, row: Instruction, where: str) -> float:
     if row.opcode in _SLICES:
         shapes = [row.shape]
     whole = sum(map(_main_bytes, shapes)) + _written(row, here)
-    return min(whole, _told(row, "bytes_accessed", whole))  # of what it updates in place a kernel touches a part
+    # Of what it updates in place a kernel touches a part.
+    return min(whole, _told(row, "bytes_accessed", whole)) if row.opcode == "custom-call" else whole
 
 
 def _told(row: Instruction, what: str, otherwise: float) -> float:

@@ -17,8 +17,8 @@ from coderl_jax.config import Lengths, MeshShape, ModelShape, Optimizer, Samplin
 from coderl_jax.learner.state import TrainState, make_apply, make_gradient, make_optimizer
 from coderl_jax.learner.steps import CriticBatch, TextBatch, critic_loss, supervised_loss
 from coderl_jax.model import cost, layers, tpu_kernels
-from coderl_jax.model.layers import BATCH_AXES
-from coderl_jax.model.mesh import abstract_params, arranged, check_mesh, rows_split, shardings
+from coderl_jax.model.layers import BATCH_AXES, rows_split
+from coderl_jax.model.mesh import abstract_params, arranged, check_mesh, shardings
 from coderl_jax.model.t5 import keeping
 from coderl_jax.rollout.decode import Slots
 from coderl_jax.rollout.engine import ENCODED, STRETCH, Compiled, empty

@@ -44,8 +44,8 @@ def announced(
     Raises:
       UserError: devices cannot share model or batch, the batch does not fit the memory of the device here, an unknown device.
     """
+    from coderl_jax.model.layers import LANES
     from coderl_jax.model.mesh import check_mesh, device_memory
-    from coderl_jax.model.tpu_kernels import queries_together
 
     rows = optimizer.batch_size // optimizer.accumulate
     device, count = cost.device_named(estimate) if estimate else (None, 1)
@@ -55,13 +55,12 @@ def announced(
     longest = max(s for s, _, _ in shares), max(t for _, t, _ in shares)
     splits, shards = mesh.data * mesh.fsdp, mesh.fsdp * mesh.tensor
     limit, narrow = device.memory if device else device_memory(), mesh.compute == "bfloat16"
-    gpu = device.gpu if device else _platform() == "gpu"
-    tpu = not device.gpu if device else _platform() == "tpu"
-    suits = tpu and all(queries_together(*lengths) for lengths in (longest, longest[:1] * 2, longest[1:] * 2))
-    fused = narrow and (gpu or suits)  # see `model.layers.takes_cudnn` and `takes_tpu_attention`
-    heads = {"fused": fused, "lanes": 128 if fused and tpu else 1}
+    platform = ("gpu" if device.gpu else "tpu") if device else _platform()
+    # See `model.layers.takes_cudnn` and `takes_tpu_attention`.
+    fused = narrow and (platform == "gpu" or (platform == "tpu" and _fits_tpu(*longest)))
+    heads = {"fused": fused, "lanes": LANES if fused and platform == "tpu" else 1}
     # A loop on a GPU keeps things at a price (`model.t5.keeping`): "nothing" takes longer there than "products".
-    quickest = cost.REMATS[1:] if gpu and not mesh.unroll else cost.REMATS
+    quickest = cost.REMATS[1:] if platform == "gpu" and not mesh.unroll else cost.REMATS
     choices = quickest if mesh.remat == "auto" else (mesh.remat,)
     taken = {
         remat: cost.training_memory(shape, rows // splits, *longest, shards, critic, remat, 2 if narrow else 4, copies=copies, **heads)
@@ -187,6 +186,13 @@ def _check_fits(memory: cost.Memory, batch_size: int, limit: float | None) -> No
         f"{state + activations:.1f} GB ({state:.1f} for parameters, gradient and moments, {activations:.1f} for activations); "
         "lower it, or raise --accumulate"
     )
+
+
+def _fits_tpu(s: int, t: int) -> bool:
+    """Whether attention over sources of s and programs of t tokens is the TPU's kernels'."""
+    from coderl_jax.model.tpu_kernels import queries_together
+
+    return all(queries_together(*lengths) for lengths in ((s, s), (t, t), (t, s)))
 
 
 def _platform() -> str:

@@ -243,7 +243,8 @@ class Loop:
 
         from coderl_jax.learner.fit import mean_of
         from coderl_jax.learner.steps import RLBatch, TextBatch
-        from coderl_jax.model.mesh import current_mesh, rows_split, spread, spread_own
+        from coderl_jax.model.layers import rows_split
+        from coderl_jax.model.mesh import current_mesh, spread, spread_own
         from coderl_jax.rollout.collect import deal, seed_of
 
         config, rows = self.config, []

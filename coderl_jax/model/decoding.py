@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from coderl_jax.config import ModelShape
-from coderl_jax.model.layers import NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_cuda_decoding, takes_tpu_decoding
+from coderl_jax.model.layers import LANES, NEGATIVE, relative_bucket, shard_batch, shard_heads, takes_cuda_decoding, takes_tpu_decoding
 from coderl_jax.model.quantized import Quantized, Vectors, quantized
 from coderl_jax.model.slopes import rms_normed
 from coderl_jax.model.t5 import T5
@@ -231,7 +231,7 @@ def decode_step(
     int8 = jax.tree.leaves(cache)[0].itemsize == 1
     reachable = not int8 or all(leaf.size < 2**31 for leaf in jax.tree.leaves(cache))  # by the offsets of a kernel
     with_kernels = reachable and takes_cuda_decoding(decoder.embedding.dtype, shape.d_kv)
-    on_tpu = takes_tpu_decoding(decoder.embedding.dtype, shape.heads, shape.d_kv) and not int8 and cache.length % 128 == 0
+    on_tpu = takes_tpu_decoding(decoder.embedding.dtype, shape.heads, shape.d_kv) and not int8 and cache.length % LANES == 0
     attentions = cuda_attentions if with_kernels else tpu_attentions if on_tpu else plain_attentions
     own, of_source = attentions(line, position, source_mask)
     x = decoder.embedding[tokens]
@@ -261,17 +261,23 @@ def plain_attentions(
 ) -> tuple[OwnAttention, SourceAttention]:
     """Both attentions of a step, anywhere. Arguments are those of `decode_step`, and `line` is from `distance_bias`."""
     bias = _windows(line, position)[:, :, :, None]
-    source_bias = jnp.where(source_mask, 0.0, NEGATIVE)[:, None, None]  # [p 1 1 s]
 
     def own(qkv: Array, keys: Vectors, values: Vectors) -> tuple[Array, Vectors, Vectors]:
         keys, values = _written(keys, qkv[:, :, 1], position), _written(values, qkv[:, :, 2], position)
         return attend(qkv[:, :, 0][:, :, :, None], keys, values, bias)[:, :, :, 0], keys, values
 
+    return own, _plain_of_source(source_mask)
+
+
+def _plain_of_source(source_mask: Bool[Array, "p s"]) -> SourceAttention:
+    """Attention to the source, anywhere."""
+    source_bias = jnp.where(source_mask, 0.0, NEGATIVE)[:, None, None]  # [p 1 1 s]
+
     def of_source(queries: Array, keys: Vectors, values: Vectors) -> Array:
         # A row's slots stand where positions stand in an attention over a text: they look at the same source.
         return jnp.moveaxis(attend(jnp.moveaxis(queries, 1, 2), keys, values, source_bias), 2, 1)
 
-    return own, of_source
+    return of_source
 
 
 def _windows(line: Float[Array, "h k"], position: Int[Array, "p n"]) -> Float[Array, "p n h length"]:
@@ -294,7 +300,7 @@ def tpu_attentions(
     bias = _windows(line, position)
     return (
         lambda qkv, keys, values: tpu_kernels.own_attention(qkv, keys, values, bias, position),
-        plain_attentions(line, position, source_mask)[1],
+        _plain_of_source(source_mask),
     )
 
 

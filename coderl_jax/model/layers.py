@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Bool, Float, Int, Shaped
 from numpy.typing import DTypeLike
 
@@ -23,6 +23,8 @@ from coderl_jax.model.slopes import NO_DROPOUT, Dropout, computed_again, relu, r
 
 # In place of minus infinity: a row that may attend to nothing then gives an even average instead of NaN.
 NEGATIVE = -1e9
+
+LANES = 128  # numbers that a TPU's vector unit has side by side, of which its kernels' arrays have multiples
 
 BATCH_AXES = ("data", "fsdp")  # mesh axes over which a batch is spread, see `model.mesh`
 
@@ -59,6 +61,11 @@ def per_device(call: Callable, into: Any, out: Any) -> Callable:
     """`call` on each device of the mesh in use, if any, with what is its own: a compiler cannot divide a kernel."""
     mesh = jax.sharding.get_abstract_mesh()
     return call if mesh.empty else jax.shard_map(call, mesh=mesh, in_specs=into, out_specs=out, check_vma=False)
+
+
+def rows_split(mesh: Mesh | AbstractMesh | None) -> int:
+    """Among how many devices a batch's rows are split."""
+    return 1 if mesh is None or mesh.empty else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
 def tensor_split(count: int) -> str | None:
@@ -165,16 +172,9 @@ class Attention(nnx.Module):
         if takes_cudnn(queries, keys):
             return jnp.einsum("bthc,hcd->btd", _by_cudnn(queries, keys, values, mask, bias, causal), self.o[...].astype(values.dtype))
         if takes_tpu_attention(queries, keys):
-            return jnp.einsum("bhtc,hcd->btd", _by_tpu_kernels(queries, keys, values, mask, bias, causal), self.o[...].astype(values.dtype))
-        scores = jnp.einsum("...htc,...hsc->...hts", queries, keys, preferred_element_type=jnp.float32)
-        # Bias and mask stay apart until here: their sum over batch and heads would be kept in memory for all layers.
-        scores = scores if bias is None else scores + bias
-        if mask is not None:
-            scores = jnp.where(mask, scores, NEGATIVE)
-        if causal:
-            scores = jnp.where(jnp.tri(*scores.shape[-2:], dtype=bool), scores, NEGATIVE)
-        mix = computed_again(lambda weights: jnp.einsum("...hts,...hsc->...htc", drop(weights).astype(values.dtype), values))
-        mixed = mix(softmax(scores))
+            mixed = _by_tpu_kernels(queries, keys, values, mask, bias, causal)
+        else:
+            mixed = _written_out(queries, keys, values, mask, bias, drop, causal)
         return jnp.einsum("...htc,hcd->...td", mixed, self.o[...].astype(mixed.dtype))
 
 
@@ -197,9 +197,9 @@ def takes_tpu_attention(queries: Float[Array, "*b h t c"], keys: Float[Array, "*
         return False
     from coderl_jax.model.tpu_kernels import queries_together
 
-    mesh = jax.sharding.get_abstract_mesh()
-    splits = 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    return len(queries) % splits == 0 and queries_together(queries.shape[2], keys.shape[2]) is not None
+    return (
+        len(queries) % rows_split(jax.sharding.get_abstract_mesh()) == 0 and queries_together(queries.shape[2], keys.shape[2]) is not None
+    )
 
 
 def _on_tpu() -> bool:
@@ -215,7 +215,7 @@ def takes_cuda_decoding(dtype: DTypeLike, width: int) -> bool:
 
 def takes_tpu_decoding(dtype: DTypeLike, heads: int, width: int) -> bool:
     """Whether a decoding step's attention to its own program is that of `model.tpu_kernels`: on TPUs, in bfloat16, where the cache is as
-    wide and of a multiple of 128 tokens, and a device's heads are small enough for a block of theirs to fit on the chip."""
+    wide and of a multiple of `LANES` tokens, and a device's heads are small enough for a block of theirs to fit on the chip."""
     here = heads // jax.sharding.get_abstract_mesh().shape["tensor"] if tensor_split(heads) else heads
     return dtype == jnp.bfloat16 and width % 16 == 0 and here * width <= 4096 and _on_tpu()
 
@@ -224,6 +224,19 @@ def _on_ampere() -> bool:
     """Whether the device is a CUDA GPU of this generation or a later one."""
     device = jax.devices()[0]
     return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
+
+
+def _written_out(queries: Array, keys: Array, values: Array, mask: Array | None, bias: Array | None, drop: Dropout, causal: bool) -> Array:
+    """Mixed values [... h t c], anywhere."""
+    scores = jnp.einsum("...htc,...hsc->...hts", queries, keys, preferred_element_type=jnp.float32)
+    # Bias and mask stay apart until here: their sum over batch and heads would be kept in memory for all layers.
+    scores = scores if bias is None else scores + bias
+    if mask is not None:
+        scores = jnp.where(mask, scores, NEGATIVE)
+    if causal:
+        scores = jnp.where(jnp.tri(*scores.shape[-2:], dtype=bool), scores, NEGATIVE)
+    mix = computed_again(lambda weights: jnp.einsum("...hts,...hsc->...htc", drop(weights).astype(values.dtype), values))
+    return mix(softmax(scores))
 
 
 def _by_cudnn(queries: Array, keys: Array, values: Array, mask: Array | None, bias: Array | None, causal: bool) -> Array:

@@ -24,7 +24,7 @@ from coderl_jax import hosts
 from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError
 from coderl_jax.model.critic import Critic
-from coderl_jax.model.layers import BATCH_AXES, without_mesh
+from coderl_jax.model.layers import BATCH_AXES, rows_split, without_mesh
 from coderl_jax.model.t5 import T5
 
 Kind = Literal["actor", "critic"]
@@ -143,11 +143,6 @@ def current_mesh() -> Mesh | None:
     """The mesh in use, or None outside of `mesh_in_use`."""
     mesh = jax.sharding.get_mesh()
     return None if mesh.empty else mesh
-
-
-def rows_split(mesh: Mesh | None) -> int:
-    """Among how many devices a batch's rows are split."""
-    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
 def device_memory() -> int | None:

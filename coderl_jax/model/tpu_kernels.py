@@ -22,10 +22,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
-from coderl_jax.model.layers import BATCH_AXES, NEGATIVE, per_device, tensor_split
+from coderl_jax.model.layers import BATCH_AXES, LANES, NEGATIVE, per_device, tensor_split
 
-LANES = 128
-"""Numbers that the vector unit has side by side."""
 SCORES = 400_000
 """Scores that a program of the grid holds at once; the backward pass has several float32 arrays of them, of the 16 MiB that it may use."""
 BLOCKS = 4

@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt
 
 from coderl_jax.config import ModelShape, Sampling
 from coderl_jax.model.decoding import Cache, Decoder, decode_step, empty_cache, placed, ready, resized, source_cache
-from coderl_jax.model.layers import takes_cuda_decoding, takes_tpu_decoding
-from coderl_jax.model.mesh import current_mesh, rows_split, spread
+from coderl_jax.model.layers import LANES, rows_split, takes_cuda_decoding, takes_tpu_decoding
+from coderl_jax.model.mesh import current_mesh, spread
 from coderl_jax.rollout.decode import Slots, Stretch, Work, decode, row_keys
 from coderl_jax.rollout.slots import Table
 
@@ -124,7 +124,7 @@ class Engine:
         dtype, heads, width = self._decoder.embedding.dtype, compiled.shape.heads, compiled.shape.d_kv
         on_tpu = takes_tpu_decoding(dtype, heads, width)
         self._cache_step = KERNEL_CACHE_STEP if on_tpu or takes_cuda_decoding(dtype, width) else CACHE_STEP
-        self._room = -(-limit // 128) * 128 if on_tpu else limit  # of the longest cache
+        self._room = -(-limit // LANES) * LANES if on_tpu else limit  # of the longest cache
         self._limit, self._pad_id, self._seed = limit, pad_id, seed & 0xFFFFFFFF
         self._prompts: list[tuple[int, ...]] = [()] * rows
         self._free = spread(self.table.forced(STRETCH))

@@ -15,7 +15,8 @@ from coderl_jax.config import Lengths, ModelShape, Sampling
 from coderl_jax.data.prompts import generation_prompt, prompt_tokens
 from coderl_jax.data.tokenizer import Tokenizer
 from coderl_jax.model.cost import slot_bytes
-from coderl_jax.model.mesh import current_mesh, device_memory, rows_split
+from coderl_jax.model.layers import rows_split
+from coderl_jax.model.mesh import current_mesh, device_memory
 from coderl_jax.rollout.engine import Compiled, Engine
 from coderl_jax.rollout.schedule import FEWEST, Schedule, slots_in_rows
 from coderl_jax.types import Program, PublicProblem
