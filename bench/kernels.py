@@ -17,8 +17,10 @@ from coderl_jax import cli
 from coderl_jax.config import ModelShape
 from coderl_jax.files import UserError
 
-LENGTH, AT, SOURCE, CALLS = 512, 300, 640, 24
-"""Tokens that a cache has room for, that stand in it, those of a source with padding; times that an attention is called, as in a step."""
+LENGTH, AT, SOURCE = 512, 300, 640
+"""Tokens that a cache has room for, that stand in it, those of a source with padding."""
+CALLS = 24
+"""Times that an attention is called one after the other, as in a step."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +39,8 @@ def bench(config: PeerBench) -> None:
         raise UserError(f"bench.kernels: expected a CUDA GPU, got {device.device_kind}; run it on one, or with --quick")
     limits, rows = measured("bfloat16"), []
     for problems, samples in [(2, 3)] if config.quick else [(16, 64), (1, 50)]:
-        for name, found in attentions(SHAPES["tiny" if config.quick else "large"], problems, samples).items():
+        shape, calls = (SHAPES["tiny"], 1) if config.quick else (SHAPES["large"], CALLS)
+        for name, found in attentions(shape, problems, samples, calls).items():
             rows.append({"problems": problems, "samples": samples, "attention": name, "device": limits.device, **found})
             rows[-1] |= {"share_of_copy": found["bytes"] / found["seconds"] / limits.copy, "copy_bytes_per_second": limits.copy}
             print(
@@ -49,7 +52,7 @@ def bench(config: PeerBench) -> None:
         config.keep("kernels", {"rows": rows})
 
 
-def attentions(shape: ModelShape, p: int, n: int) -> dict[str, dict[str, float]]:
+def attentions(shape: ModelShape, p: int, n: int, calls: int) -> dict[str, dict[str, float]]:
     """Both attentions of a step: seconds of a call, bytes that it must read, and how far it is off, as kernels and plainly."""
     import jax
     import jax.numpy as jnp
@@ -78,12 +81,12 @@ def attentions(shape: ModelShape, p: int, n: int) -> dict[str, dict[str, float]]
         for prefix, how in (("", cuda_attentions), ("plain_", plain_attentions)):
             off = seen(how, given) - right
             found[name][f"{prefix}error"] = float(jnp.linalg.norm(off.ravel()) / jnp.linalg.norm(right.ravel()))
-            found[name][f"{prefix}seconds"] = seconds(how(line, there, mask)[i], given)
+            found[name][f"{prefix}seconds"] = seconds(how(line, there, mask)[i], given, calls)
     return found
 
 
-def seconds(attention: Callable[..., Any], given: Any) -> float:
-    """Of a call, one after the other: each is given what the one before saw. The caches are updated in place."""
+def seconds(attention: Callable[..., Any], given: Any, calls: int) -> float:
+    """Of a call, `calls` one after the other: each is given what the one before saw. The caches are updated in place."""
     import jax
 
     def again(_: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -92,13 +95,13 @@ def seconds(attention: Callable[..., Any], given: Any) -> float:
         seen, *after = found if isinstance(found, tuple) else (found, *kept)
         return first.at[:, :, 0].set(seen) if first.ndim == 5 else seen, *after
 
-    run = jax.jit(lambda state: jax.lax.fori_loop(0, CALLS, again, state), donate_argnums=0)
+    run = jax.jit(lambda state: jax.lax.fori_loop(0, calls, again, state), donate_argnums=0)
     state, taken = jax.block_until_ready(run(jax.tree.map(lambda x: x.copy(), given))), []
     for _ in range(5):
         began = time.perf_counter()
         state = jax.block_until_ready(run(state))
         taken.append(time.perf_counter() - began)
-    return min(taken) / CALLS
+    return min(taken) / calls
 
 
 if __name__ == "__main__":

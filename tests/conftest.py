@@ -1,5 +1,6 @@
 """Shared fixtures. Material in ../shared is for tests only; tests that need it are marked `shared`."""
 
+import gc
 import os
 import pathlib
 
@@ -13,6 +14,8 @@ CARELESS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=fal
 os.environ.setdefault("XLA_FLAGS", CARELESS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+gc.set_threshold(50_000, 20, 20)  # all the tests' modules are garbage collected in vain: a tenth of the time of tracing
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a timing never decides a test
 hypothesis.settings.load_profile("patient")

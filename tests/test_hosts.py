@@ -16,7 +16,7 @@ from commands import SHAPE, here
 from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
-FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 10 --learning-rate 1e-2 --warmup-steps 4".split()
+FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 6 --learning-rate 1e-2 --warmup-steps 4".split()
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
 
@@ -61,7 +61,7 @@ def problems(twenty) -> list[str]:
 def one(twenty, tmp_path_factory) -> pathlib.Path:
     """What one device makes: an actor with a checkpoint in the middle, programs, verdicts, a critic, a run of RL."""
     folder = tmp_path_factory.mktemp("hosts")
-    here("train.finetune", "--problems", twenty, *SHAPE, *FIT, "--steps", 40, "--save-every", 20, "--out", folder / "actor")
+    here("train.finetune", "--problems", twenty, *SHAPE, *FIT, "--steps", 26, "--save-every", 20, "--out", folder / "actor")
     here("sample.generate", "--actor", folder / "actor", "--problems", twenty, *DRAW, "--out", folder / "programs.jsonl")
     here("sample.judge", "--problems", twenty, "--programs", folder / "programs.jsonl", "--out", folder / "verdicts.jsonl")
     here(*critic_words(folder, twenty), "--out", folder / "critic")
@@ -94,10 +94,10 @@ def rl_words(folder, source: str) -> list:
 def test_two_hosts_go_on_with_the_run_of_one_and_end_as_it_does(one, problems, tmp_path):
     partial = tmp_path / "actor.partial"
     shutil.copytree(one / "actor", partial)
-    shutil.rmtree(partial / "checkpoints" / "40")
+    shutil.rmtree(partial / "checkpoints" / "26")
     shutil.rmtree(partial / "model")
     mesh = ["--data", 2, "--fsdp", 2, "--tensor", 2]
-    made(2, 4, "train.finetune", *problems, *SHAPE, *FIT, "--steps", 40, "--save-every", 20, *mesh, "--out", tmp_path / "actor")
+    made(2, 4, "train.finetune", *problems, *SHAPE, *FIT, "--steps", 26, "--save-every", 20, *mesh, "--out", tmp_path / "actor")
     assert numbers(tmp_path / "actor", "loss") == pytest.approx(numbers(one / "actor", "loss"), abs=1e-4)
     assert json.loads((tmp_path / "actor" / "model" / "config.json").read_text())["d_model"] == 32
 
@@ -186,6 +186,7 @@ ALONE = """
 import sys
 from coderl_jax import hosts
 
+hosts.GRACE = 4.0
 hosts.start()
 try:
     with hosts.side_by_side():

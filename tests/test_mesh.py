@@ -144,7 +144,7 @@ def losses(folder, name: str = "loss") -> list[float]:
     return [row[name] for _, row in read_jsonl(folder / "metrics.jsonl") if name in row]
 
 
-FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 10 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
+FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 6 --learning-rate 1e-2 --warmup-steps 4 --dropout 0".split()
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 32".split()
 
 
