@@ -10,7 +10,7 @@ demo: $(STAMP)  ## the whole loop on built-in problems: runs/demo/table.txt and 
 	$(BIN)/python -m bench.demo --start $(FROM) --install-seconds $$(cat $(STAMP)) --out runs/demo
 
 test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
