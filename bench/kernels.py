@@ -38,9 +38,9 @@ def bench(config: PeerBench) -> None:
     if not config.quick and not takes_cuda_decoding("bfloat16", 64):
         raise UserError(f"bench.kernels: expected a CUDA GPU, got {device.device_kind}; run it on one, or with --quick")
     limits, rows = measured("bfloat16"), []
-    for problems, samples in [(2, 3)] if config.quick else [(16, 64), (1, 50)]:
-        shape, calls = (SHAPES["tiny"], 1) if config.quick else (SHAPES["large"], CALLS)
-        for name, found in attentions(shape, problems, samples, calls).items():
+    shape, sizes, calls = ("tiny", [(2, 3)], 1) if config.quick else ("large", [(16, 64), (1, 50)], CALLS)
+    for problems, samples in sizes:
+        for name, found in attentions(SHAPES[shape], problems, samples, calls).items():
             rows.append({"problems": problems, "samples": samples, "attention": name, "device": limits.device, **found})
             rows[-1] |= {"share_of_copy": found["bytes"] / found["seconds"] / limits.copy, "copy_bytes_per_second": limits.copy}
             print(

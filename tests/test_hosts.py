@@ -1,7 +1,6 @@
 """Several hosts, here processes that share this machine: the same work as one, and nobody waits for the dead."""
 
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -11,12 +10,15 @@ import sys
 import time
 
 import pytest
-from commands import SHAPE, here
+from commands import SHAPE, here, simulating
 
 from coderl_jax import hosts
 from coderl_jax.files import read_jsonl
 
 FIT = "--max-prompt-tokens 32 --max-new-tokens 16 --batch-size 16 --steps 6 --learning-rate 1e-2 --warmup-steps 4".split()
+LAST = "26"
+ACTOR = [*SHAPE, *FIT, "--steps", LAST, "--save-every", "20"]
+"""Two checkpoints, the first where a row of metrics ends: a mean over updates on both sides of it would not be the same."""
 DRAW = "--max-prompt-tokens 32 --max-new-tokens 16 --temperature 1 --top-p 1 --rows-per-batch 16 --num-samples 6".split()
 
 
@@ -25,9 +27,7 @@ def start(count: int, devices: int, *words, own: list | None = None) -> list[sub
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    # Simulated devices wait for each other; on a busy machine longer than XLA's patience, after which it would abort.
-    patient = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_call_terminate_timeout_seconds=600"
-    common = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": patient}
+    common = simulating(devices)
     if count > 1:
         common |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
         words = (*words, "--distributed")
@@ -61,7 +61,7 @@ def problems(twenty) -> list[str]:
 def one(twenty, tmp_path_factory) -> pathlib.Path:
     """What one device makes: an actor with a checkpoint in the middle, programs, verdicts, a critic, a run of RL."""
     folder = tmp_path_factory.mktemp("hosts")
-    here("train.finetune", "--problems", twenty, *SHAPE, *FIT, "--steps", 26, "--save-every", 20, "--out", folder / "actor")
+    here("train.finetune", "--problems", twenty, *ACTOR, "--out", folder / "actor")
     here("sample.generate", "--actor", folder / "actor", "--problems", twenty, *DRAW, "--out", folder / "programs.jsonl")
     here("sample.judge", "--problems", twenty, "--programs", folder / "programs.jsonl", "--out", folder / "verdicts.jsonl")
     here(*critic_words(folder, twenty), "--out", folder / "critic")
@@ -94,10 +94,10 @@ def rl_words(folder, source: str) -> list:
 def test_two_hosts_go_on_with_the_run_of_one_and_end_as_it_does(one, problems, tmp_path):
     partial = tmp_path / "actor.partial"
     shutil.copytree(one / "actor", partial)
-    shutil.rmtree(partial / "checkpoints" / "26")
+    shutil.rmtree(partial / "checkpoints" / LAST)
     shutil.rmtree(partial / "model")
     mesh = ["--data", 2, "--fsdp", 2, "--tensor", 2]
-    made(2, 4, "train.finetune", *problems, *SHAPE, *FIT, "--steps", 26, "--save-every", 20, *mesh, "--out", tmp_path / "actor")
+    made(2, 4, "train.finetune", *problems, *ACTOR, *mesh, "--out", tmp_path / "actor")
     assert numbers(tmp_path / "actor", "loss") == pytest.approx(numbers(one / "actor", "loss"), abs=1e-4)
     assert json.loads((tmp_path / "actor" / "model" / "config.json").read_text())["d_model"] == 32
 
@@ -186,7 +186,7 @@ ALONE = """
 import sys
 from coderl_jax import hosts
 
-hosts.GRACE = 4.0
+hosts.GRACE = 4.0  # the other has no error of its own to say
 hosts.start()
 try:
     with hosts.side_by_side():

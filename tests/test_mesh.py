@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 
 import pytest
-from commands import SHAPE, here
+from commands import SHAPE, here, in_a_process, simulating
 
 from coderl_jax.config import MeshShape, ModelShape
 from coderl_jax.files import UserError, read_jsonl
@@ -48,11 +47,7 @@ print(json.dumps({"losses": losses, "params": split(state.params), "moments": sp
 
 
 def trained(devices, *sizes, at_once=10**6):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", TRAIN, str(devices), *map(str, sizes), str(at_once)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    return json.loads(in_a_process(TRAIN, devices, *sizes, at_once))
 
 
 @pytest.mark.slow
@@ -119,9 +114,7 @@ print(min(leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.
 
 
 def test_a_checkpoint_is_loaded_straight_onto_its_mesh(tmp_path):
-    done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert float(done.stdout) == 1 / 8
+    assert float(in_a_process(LOAD, tmp_path)) == 1 / 8
 
 
 # Commands
@@ -129,10 +122,8 @@ def test_a_checkpoint_is_loaded_straight_onto_its_mesh(tmp_path):
 
 def run(devices: int, *words) -> subprocess.CompletedProcess:
     """A command on so many simulated devices."""
-    # Simulated devices wait for each other; on a busy machine longer than XLA's patience, after which it would abort.
-    patient = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_call_terminate_timeout_seconds=600"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": patient}
-    return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, env=environment, timeout=300)
+    command = [sys.executable, "-m", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=simulating(devices), timeout=300)
 
 
 def made(devices: int, *words) -> None:

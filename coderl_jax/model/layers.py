@@ -197,9 +197,8 @@ def takes_tpu_attention(queries: Float[Array, "*b h t c"], keys: Float[Array, "*
         return False
     from coderl_jax.model.tpu_kernels import queries_together
 
-    return (
-        len(queries) % rows_split(jax.sharding.get_abstract_mesh()) == 0 and queries_together(queries.shape[2], keys.shape[2]) is not None
-    )
+    splits = rows_split(jax.sharding.get_abstract_mesh())
+    return len(queries) % splits == 0 and queries_together(queries.shape[2], keys.shape[2]) is not None
 
 
 def _on_tpu() -> bool:
