@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,15 @@ def test_the_same_seed_gives_the_same_programs_and_another_seed_others(work, tmp
     main(generate, *flags, "--temperature", 1.5, "--seed", 1, "--out", tmp_path / "other.jsonl")
     assert (tmp_path / "same.jsonl").read_bytes() == (work / "programs.jsonl").read_bytes()
     assert (tmp_path / "other.jsonl").read_bytes() != (work / "programs.jsonl").read_bytes()
+
+
+def test_commands_of_one_process_compile_once_what_they_share(work, tmp_path, caplog):
+    flags = ["--actor", work / "warm", "--problems", f"jsonl:{work}/problems.jsonl", LENGTHS, "--num-samples", 8, "--rows-per-batch", 96]
+    with jax.log_compiles():
+        main(generate, *flags, "--temperature", 0.9, "--out", tmp_path / "colder.jsonl")
+        assert not [record for record in caplog.records if re.search("decode_stretch|load_prompts", record.getMessage())]
+        main(generate, *flags, "--top-p", 0.5, "--out", tmp_path / "narrower.jsonl")
+        assert [record for record in caplog.records if "decode_stretch" in record.getMessage()]
 
 
 def test_the_critic_learns_to_tell_outcomes(work):

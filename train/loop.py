@@ -77,8 +77,7 @@ class Loop:
         self.rl_gradient = state.make_gradient(loss, parts)
         self.critic_params = [critic.params] if critic else []
         self.ce_gradient = state.make_gradient(steps.supervised_loss(actor.graphdef, config.optimizer.dropout), parts)
-        rl_share, ce_share = (0.5, 0.5) if alternates(config, self.objective) else (1.0, config.terms.ce_weight)
-        self.add = jax.jit(lambda rl, ce: jax.tree.map(lambda a, b: rl_share * a + ce_share * b, rl, ce), donate_argnums=0)
+        self.weights = (0.5, 0.5) if alternates(config, self.objective) else (1.0, config.terms.ce_weight)
         self.apply = state.make_apply(optimizer)
         self.drift = steps.make_drift(actor.graphdef)
         self.logprobs = steps.make_logprobs(actor.graphdef)
@@ -242,6 +241,7 @@ class Loop:
         import numpy as np
 
         from coderl_jax.learner.fit import mean_of
+        from coderl_jax.learner.state import weighted_sum
         from coderl_jax.learner.steps import RLBatch, TextBatch
         from coderl_jax.model.layers import rows_split
         from coderl_jax.model.mesh import current_mesh, spread, spread_own
@@ -271,7 +271,7 @@ class Loop:
             if self.supervised is not None:
                 text = spread_own(TextBatch.of(next(self.supervised), config.lengths), config.optimizer.batch_size)
                 ce_gradient, told = self.ce_gradient(self.state.params, text, key)
-                gradient, logged["ce_loss"] = self.add(gradient, ce_gradient), told["loss"]
+                gradient, logged["ce_loss"] = weighted_sum(gradient, ce_gradient, self.weights), told["loss"]
             self.state, applied = self.apply(self.state, gradient, logged.get("ce_loss", np.float32(0)))
             rows.append({**logged, **applied})
         return mean_of(rows)

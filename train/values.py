@@ -17,7 +17,6 @@ class Values:
           optimizer: of the run.
           key: seeds the head.
         """
-        import jax
 
         from coderl_jax.learner import state, steps
         from coderl_jax.model.critic import critic_from_actor
@@ -30,7 +29,7 @@ class Values:
         self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl
         self._update = state.make_update(steps.value_loss(graphdef, config.terms.clip), optimizer, config.optimizer.accumulate)
-        self.estimates = jax.jit(lambda params, text: steps.value_estimates(graphdef, params, text))
+        self.estimates = steps.make_estimates(graphdef)
         self._key = key
 
     def with_advantages(self, rollout: Any, value: Any) -> Any:

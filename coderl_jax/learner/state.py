@@ -52,6 +52,7 @@ def learning_rate(config: Optimizer) -> optax.Schedule:
     return optax.join_schedules([rise, fall], [warmup]) if warmup else fall
 
 
+@functools.cache
 def make_optimizer(config: Optimizer) -> optax.GradientTransformation:
     """AdamW behind a clip of the global norm; with `relative_steps` an update is scaled by its matrix's size, as Adafactor's is:
 
@@ -89,8 +90,9 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
     return TrainState(params, opt_state, *jax.device_put(scalars, everywhere))
 
 
+@functools.cache
 def make_gradient(loss: Loss, parts: int = 1) -> Callable[..., tuple[Any, dict[str, Array]]]:
-    """A jitted (params, batch, dropout key, *fixed) -> (gradient, logged scalars with `loss`).
+    """A jitted (params, batch, dropout key, *fixed) -> (gradient, logged scalars with `loss`), the same for the same loss.
 
     In several parts, one after the other, the activations of one are in memory at a time; loss and gradient are the same, but for dropout:
 
@@ -126,6 +128,12 @@ def make_gradient(loss: Loss, parts: int = 1) -> Callable[..., tuple[Any, dict[s
     return gradient
 
 
+@functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
+def weighted_sum(gradient: Any, other: Any, weights: tuple[float, float]) -> Any:
+    """weights[0] * gradient + weights[1] * other; it donates the first."""
+    return jax.tree.map(lambda a, b: weights[0] * a + weights[1] * b, gradient, other)
+
+
 def _in_parts(parts: int, leaf: Array) -> Array:
     """Rows [b ...] as [parts, b / parts ...], every so-manieth row in one part: each device keeps the rows that it has."""
     if leaf.ndim == 0:
@@ -139,8 +147,35 @@ def make_apply(
     """A jitted (state, gradient, loss) -> (new state, logged scalars). It donates the old state.
 
     A gradient that is not finite or a loss that has exploded changes nothing but the step, and logs `skipped` = 1.
+
+    The new state is placed as the old one was, and `IN_FLIGHT` are made at once. As of a jitted function, `.lower` takes abstract
+    arguments: bench.pod compiles for devices that are not here.
     """
-    return _keeping_shardings(functools.partial(_apply, optimizer))
+    compiled = None
+    begun: collections.deque = collections.deque()
+
+    def jitted(state: TrainState) -> Callable:
+        shardings, structure = jax.tree.flatten(jax.tree.map(lambda leaf: leaf.sharding, state))
+        return _jitted_apply(optimizer, structure, tuple(shardings))
+
+    def call(state: TrainState, *rest: Any) -> tuple[TrainState, dict[str, Array]]:
+        nonlocal compiled
+        compiled = compiled or jitted(state)
+        state, logged = compiled(state, *rest)
+        begun.append(logged)
+        if len(begun) > IN_FLIGHT:
+            jax.block_until_ready(begun.popleft())
+        return state, logged
+
+    call.lower = lambda state, *rest: jitted(state).lower(state, *rest)
+    return call
+
+
+@functools.cache
+def _jitted_apply(optimizer: optax.GradientTransformation, structure: Any, shardings: tuple[Any, ...]) -> Callable:
+    """`_apply` into a state of this structure, placed so: the compiler might place the first result elsewhere, and compile again."""
+    placed = jax.tree.unflatten(structure, shardings)
+    return jax.jit(functools.partial(_apply, optimizer), donate_argnums=0, out_shardings=(placed, None))
 
 
 def make_update(
@@ -160,32 +195,6 @@ def make_update(
         return state, {**logged, **applied}
 
     return update
-
-
-def _keeping_shardings(step: Callable) -> Callable:
-    """Jit a (state, ...) -> (new state, logged) that donates the state and places the new one as the old one was, `IN_FLIGHT` at once.
-
-    Left to itself the compiler may place the first result elsewhere, and the second call compiles again. As of a jitted
-    function, `.lower` takes abstract arguments: bench.pod compiles for devices that are not here.
-    """
-    compiled = None
-    begun: collections.deque = collections.deque()
-
-    def jitted(state: TrainState) -> Callable:
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-
-    def call(state: TrainState, *rest: Any) -> tuple[TrainState, dict]:
-        nonlocal compiled
-        compiled = compiled or jitted(state)
-        state, logged = compiled(state, *rest)
-        begun.append(logged)
-        if len(begun) > IN_FLIGHT:
-            jax.block_until_ready(begun.popleft())
-        return state, logged
-
-    call.lower = lambda state, *rest: jitted(state).lower(state, *rest)
-    return call
 
 
 def _apply(

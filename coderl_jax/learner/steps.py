@@ -1,5 +1,9 @@
-"""The losses of the stages: model and objective joined. Each maker fixes the model's structure and returns a `Loss`."""
+"""The losses of the stages: model and objective joined. Each maker fixes the model's structure and returns a `Loss`.
 
+Asked again for the same they return the same function, so that one process traces and compiles it once.
+"""
+
+import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -138,6 +142,7 @@ def _logprobs(target: Array, logits: Array) -> Array:
     return losses.token_logprobs(logits, target)
 
 
+@functools.cache
 def supervised_loss(graphdef: Any, dropout: float) -> Loss:
     """Cross-entropy on reference programs (CodeRL Eq. 1)."""
 
@@ -148,6 +153,7 @@ def supervised_loss(graphdef: Any, dropout: float) -> Loss:
     return loss
 
 
+@functools.cache
 def critic_loss(graphdef: Any, dropout: float, classes: int) -> Loss:
     """Outcome prediction (CodeRL Eq. 9); a binary critic uses the first two classes of the four-way head."""
 
@@ -160,6 +166,7 @@ def critic_loss(graphdef: Any, dropout: float, classes: int) -> Loss:
     return loss
 
 
+@functools.cache
 def rl_loss(actor: Any, critic: Any | None, objective: ModuleType, settings: RLTerms) -> Loss:
     """An objective of RL, and the terms that suit all of them.
 
@@ -197,22 +204,34 @@ def rl_loss(actor: Any, critic: Any | None, objective: ModuleType, settings: RLT
     return loss
 
 
+@functools.cache
 def value_loss(graphdef: Any, clip: float) -> Loss:
     """The value model's loss (PPO)."""
+    estimates = make_estimates(graphdef)
 
     def loss(params: Any, batch: ValueBatch, key: Key[Array, ""]):
         text = batch.text
-        found = value_estimates(graphdef, params, text)
+        found = estimates(params, text)
         return ppo.value_loss(found, batch.value, batch.value_target, text.target_mask, clip), {}
 
     return loss
 
 
-def value_estimates(graphdef: Any, params: Any, text: TextBatch) -> Float[Array, "b t"]:
-    """A value model's estimate at each token, before it is written: the first output of a critic's head, float32 [b, t]."""
-    return critic_logits(graphdef, params, text.source, text.source_mask, text.target)[..., 0].astype(jnp.float32)
+@functools.cache
+def make_estimates(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t"]]:
+    """A jitted (value model's params, programs) -> its estimate at each token, before it is written, float32 [b, t].
+
+    It is the first output of a critic's head.
+    """
+
+    @jax.jit
+    def estimates(params: Any, text: TextBatch) -> Array:
+        return critic_logits(graphdef, params, text.source, text.source_mask, text.target)[..., 0].astype(jnp.float32)
+
+    return estimates
 
 
+@functools.cache
 def make_logprobs(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t"]]:
     """A jitted (params, programs) -> log-probability of every token, float32 [b, t]."""
 
@@ -223,6 +242,7 @@ def make_logprobs(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t
     return logprobs
 
 
+@functools.cache
 def make_drift(graphdef: Any) -> Callable[[Any, Any, TextBatch], dict[str, Array]]:
     """A jitted measure of how far a policy has moved: (params, reference params, programs) -> KL to the reference, entropy."""
 

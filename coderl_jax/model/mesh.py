@@ -5,6 +5,7 @@ every layer keep its batch spread; without it results are the same, but the comp
 """
 
 import contextlib
+import functools
 import math
 import os
 import sys
@@ -246,8 +247,9 @@ def split_as_parameters(tree: Any) -> Any:
     return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
+@functools.cache
 def abstract_params(shape: ModelShape, kind: Kind, dtype: DTypeLike = jnp.float32) -> tuple[Any, Any]:
-    """(graphdef, parameters as shapes and types) of a model, without computing or keeping any."""
+    """(graphdef, parameters as shapes and types) of a model, without computing or keeping any; the same objects when asked again."""
     with without_mesh():
         return nnx.split(nnx.eval_shape(lambda: _build(shape, kind, jax.random.key(0), dtype)))
 

@@ -4,6 +4,7 @@ Few programs are compiled: one that makes the weights ready, one a padded prompt
 of a prompt length and a cache length that decodes.
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
@@ -38,6 +39,12 @@ def padded_length(length: int) -> int:
 class Compiled:
     """The functions that run on the device, for one actor and one way to draw."""
 
+    @classmethod
+    def of(cls, graphdef: Any, shape: ModelShape, vocabulary: int, end_id: int, sampling: Sampling) -> "Compiled":
+        """The same for all who ask alike: one process traces and compiles them once."""
+        unread = {name: getattr(Sampling(), name) for name in ("num_samples", "temperature", "rows_per_batch")}
+        return _compiled(graphdef, shape, vocabulary, end_id, dataclasses.replace(sampling, **unread))
+
     def __init__(self, graphdef: Any, shape: ModelShape, vocabulary: int, end_id: int, sampling: Sampling):
         """Nothing is compiled before it is called."""
         self._int8 = sampling.sampling_cache == "int8"
@@ -50,6 +57,9 @@ class Compiled:
     def empty(self, rows: tuple[int, ...], length: int, dtype: Any) -> Cache:
         """See `empty_cache`."""
         return empty(self.shape, rows, length, dtype, self._int8)
+
+
+_compiled = functools.cache(Compiled)
 
 
 def load_prompts(

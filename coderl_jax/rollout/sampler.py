@@ -120,7 +120,7 @@ class Sampler:
         self.lengths = lengths
         self.sampling = sampling
         self.slot_steps = self.tokens_written = 0
-        self._compiled = Compiled(graphdef, shape, tokenizer.size, tokenizer.eos, sampling)
+        self._compiled = Compiled.of(graphdef, shape, tokenizer.size, tokenizer.eos, sampling)
         self._together: int | None = None
 
     def sample(

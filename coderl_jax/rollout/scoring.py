@@ -1,6 +1,5 @@
 """Critic scores: logits for every token of a program, in jitted batches of few shapes."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,8 @@ from coderl_jax.model.mesh import fetch, spread
 from coderl_jax.rollout.engine import padded_length
 from coderl_jax.rollout.models import TextModel
 
+_logits = jax.jit(critic_logits, static_argnums=0)
+
 
 class Scorer:
     """Scores programs with a critic."""
@@ -23,7 +24,6 @@ class Scorer:
         self.critic = critic
         self.batch_size = batch_size
         self.lengths = lengths
-        self._logits = jax.jit(functools.partial(critic_logits, critic.graphdef))
 
     def logits(
         self, prompts: Sequence[Sequence[int]], programs: Sequence[Sequence[int]], params: Any = None
@@ -50,7 +50,7 @@ class Scorer:
             if self.lengths.parity == "upstream":
                 source, target = upstream_padding(source, source_mask, target, self.lengths)
                 source_mask, kept = np.ones(source.shape, bool), dict.fromkeys(chosen, target.shape[1])
-            logits = fetch(self._logits(params, *spread((source, source_mask, target)))).astype(np.float32)
+            logits = fetch(_logits(self.critic.graphdef, params, *spread((source, source_mask, target)))).astype(np.float32)
             for row, i in enumerate(chosen):
                 result[i] = logits[row, : kept[i], : self.critic.classes]
         return result
