@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from bench import ablation, demo, int8, kernels, limits, objectives, profile, scratch, startup, training
+from bench import ablation, demo, gpu, int8, kernels, limits, objectives, profile, rl_loop, sampling, scratch, startup, training
 from bench.peers import PeerBench
 from coderl_jax import cli
 from coderl_jax.config import ModelShape
@@ -34,6 +34,15 @@ CONFIGS = {
     "sample.score": stages_sample.ScoreConfig,
     "sample.critical": stages_sample.CriticalConfig,
     "sample.evaluate": stages_sample.EvaluateConfig,
+}
+
+
+PARTS = {
+    "kernels": PeerBench,
+    "sampling": sampling.SamplingBenchConfig,
+    "padded": training.TrainingBenchConfig,
+    "rl": rl_loop.RLLoopBenchConfig,
+    "real": training.TrainingBenchConfig,
 }
 
 
@@ -359,6 +368,48 @@ def test_the_kernels_bench_says_how_far_off_each_way_is(tmp_path):
         assert 0 < row["error"] < 0.01
         assert 0 < row["plain_error"] < 0.01
         assert row["seconds"] > 0 < row["plain_seconds"]
+
+
+STAND_IN = """
+import sys, time
+print("as fast as", sys.argv[1:3], flush=True)
+if sys.argv[1] == "slow":
+    time.sleep(600)
+sys.exit("no memory" if sys.argv[1] == "sick" else 0)
+"""
+
+
+def test_the_benches_of_a_gpu_say_what_failed_and_what_was_not_begun_in_its_place(tmp_path, monkeypatch, capsys):
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(gpu, "PARTS", {"kernels": "stand_in well", "sampling": "stand_in sick", "padded": "stand_in slow"})
+
+    def told(minutes: float, *parts: str) -> list[str]:
+        gpu.bench(gpu.GPUBenchConfig(quick=True, minutes=minutes, parts=list(parts), out=str(tmp_path / "found")))
+        lines = (tmp_path / "found" / "table.txt").read_text().split("\n\n", 1)[1].splitlines()
+        return [re.sub(r"\d+ s", "N s", line) for line in lines if line]
+
+    assert told(30, "sampling", "kernels") == [
+        "SAMPLING: python -m stand_in sick --quick", "as fast as ['sick', '--quick']", "(failed after N s: no memory)",
+        "KERNELS: python -m stand_in well --quick", "as fast as ['well', '--quick']", "(N s)",
+    ]  # fmt: skip
+    over = told(0.01, "padded", "kernels")
+    assert [over[0], *over[-3:]] == [
+        "PADDED: python -m stand_in slow --quick", "(stopped after N s: the minutes were over)",
+        "KERNELS: python -m stand_in well --quick", "not begun: the minutes were over",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        gpu.main(["--out", str(tmp_path / "never")])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("bench.gpu: expected a CUDA GPU, got cpu;")
+
+
+def test_the_benches_of_a_gpu_are_benches():
+    for part in PARTS:
+        module, *flags = gpu.PARTS[part].split()
+        cli.parse(PARTS[part], flags)
+        assert callable(importlib.import_module(module).main)
+    assert gpu.PARTS.keys() == PARTS.keys()
 
 
 FRAMES = f"""HloModule jit_f
