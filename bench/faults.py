@@ -78,11 +78,15 @@ def bench(config: FaultsConfig) -> None:
 
 
 def start(folder: pathlib.Path) -> subprocess.Popen:
-    """The run, in a process group of its own; what it compiles is kept for the next."""
+    """The run, in a process group of its own; what it compiles is kept for the next, where the environment says or beside the run."""
     command = [sys.executable, "-m", *RUN.split(), "--out", str(folder)]
-    kept = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
+        **os.environ,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env={**os.environ, **kept}, start_new_session=True, **pipes)
+    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
 
 
 def finish(process: subprocess.Popen) -> None:

@@ -438,9 +438,24 @@ StackFrames
 """
 
 
-@pytest.mark.slow
-def test_the_startup_bench_times_two_starts_of_each_command(twenty, tmp_path):
-    startup.bench(startup.StartupBenchConfig(problems=twenty, quick=True, peer=False, again=1, out=str(tmp_path / "found.json")))
+def test_the_startup_bench_times_two_starts_of_each_command(tmp_path, monkeypatch):
+    ran = []
+
+    def stand_in(arguments, work, watch=lambda: None):
+        """The command but for its work: its flags are read, its output is not there yet and is there afterwards."""
+        settings = cli.parse(CONFIGS[arguments[1]], arguments[2:])
+        out = pathlib.Path(settings.out)
+        ran.append((arguments[1], len(list(work.glob(f"{out.name}*")))))
+        watch()
+        if arguments[1] == "train.finetune":
+            (work / f"{out.name}.partial").mkdir()
+            (work / f"{out.name}.partial" / "metrics.jsonl").write_text("{}\n")
+            watch()
+        out.write_text("all")
+
+    monkeypatch.setattr(startup, "run_quietly", stand_in)
+    startup.bench(startup.StartupBenchConfig(quick=True, peer=False, again=1, out=str(tmp_path / "found.json")))
+    assert ran == [("train.finetune", 0)] * 2 + [("sample.generate", 0)] * 2
     update, programs = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert (update["command"], programs["command"]) == ("python -m train.finetune", "python -m sample.generate")
     assert all(seconds > 0 for row in (update, programs) for seconds in (row["first"], row["again"]))
