@@ -68,7 +68,7 @@ def _commands():
 
 def test_every_command_of_the_benches_is_one():
     seen = set()
-    for command in _commands():
+    for command in set(_commands()):
         module, *flags = command.split()
         cli.parse(CONFIGS[module], flags)
         seen.add(module)

@@ -62,10 +62,14 @@ def test_a_sampler_draws_the_same_programs_with_kernels(cache, monkeypatch):
         batches = Sampler(graphdef, SHAPE, tokenizer(), LENGTHS, sampling).sample(params, [request(name) for name in PROMPTS], 3)
         return [(program.problem_id, program.index, program.tokens) for _, programs in batches for program in programs]
 
-    plain = drawn()
+    plain, called = drawn(), []
+    monkeypatch.setattr(decoding, "cuda_attentions", lambda *arrays: called.append(arrays[0].shape) or cuda_attentions(*arrays))
     for place in (decoding, engine):
         monkeypatch.setattr(place, "takes_cuda_decoding", lambda dtype, width: True)
+    engine._compiled.cache_clear()  # what was traced before has no kernels
     assert drawn() == plain
+    assert called
+    engine._compiled.cache_clear()
 
 
 ON_A_MESH = """

@@ -98,7 +98,7 @@ def test_the_primer_knows_what_training_knows():
 
 
 def test_half_of_the_primer_comes_without_examples(primer):
-    shown = [extract_examples(problem.statement, problem.starter_code) is not None for problem in primer]
+    shown = [extract_examples(problem.statement, problem.starter_code) is not None for problem in primer[::4]]
     assert 0.45 < statistics.mean(shown) < 0.55
     for problem in primer[:500]:
         assert extract_examples(problem.statement, problem.starter_code) in (None, problem.example_tests)

@@ -50,6 +50,8 @@ def assert_close(ours, theirs):
 
 def small_chunks(monkeypatch, positions: int, shape: ModelShape) -> None:
     monkeypatch.setattr(tokens, "AT_ONCE", positions * B * shape.vocab_size)
+    for maker in (steps.make_logprobs, steps.make_drift):
+        maker.cache_clear()  # what was traced before has other chunks
     assert tokens.chunks_of(B, T, shape.vocab_size) == -(-T // positions)
 
 
