@@ -9,7 +9,7 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -264,18 +264,19 @@ def init_params(shape: ModelShape, key: Key[Array, ""], mesh: Mesh, *, kind: Kin
       kind: "actor" for a `T5`, "critic" for a `Critic`.
       dtype: what the model computes in; parameters are float32.
     """
-    graphdef, abstract = abstract_params(shape, kind, dtype)
+    with without_mesh():
+        return abstract_params(shape, kind, dtype)[0], _initializer(shape, mesh, kind, dtype)(key)
+
+
+@functools.cache
+def _initializer(shape: ModelShape, mesh: Mesh, kind: Kind, dtype: DTypeLike) -> Callable[[Key[Array, ""]], Any]:
+    """A jitted key -> parameters."""
+    _, abstract = abstract_params(shape, kind, dtype)
     # It runs once: on a CPU, a level below the usual one compiles it in 3 s, not 6 (CodeT5-small's shape), to the same values as fast.
     # A level in XLA_FLAGS wins.
     level, chosen = "xla_backend_optimization_level", os.environ.get("XLA_FLAGS", "")
     once = {level: 2} if mesh.devices.flat[0].platform == "cpu" and level not in chosen else None
-    init = jax.jit(
-        lambda key: nnx.state(_build(shape, kind, key, dtype)),
-        out_shardings=shardings(abstract, mesh),
-        compiler_options=once,
-    )
-    with without_mesh():
-        return graphdef, init(key)
+    return jax.jit(lambda key: nnx.state(_build(shape, kind, key, dtype)), out_shardings=shardings(abstract, mesh), compiler_options=once)
 
 
 def _build(shape: ModelShape, kind: Kind, key: Key[Array, ""], dtype: DTypeLike) -> T5 | Critic:
