@@ -63,7 +63,8 @@ def bench(config: GPUBenchConfig) -> None:
         folder = pathlib.Path(config.out or (scratch if config.quick else f"bench/results/gpu-{datetime.date.today()}"))
         folder.mkdir(parents=True, exist_ok=True)
         for part in config.parts:
-            words = [*shlex.split(PARTS[part]), *(["--quick"] if config.quick else [])]
+            words = shlex.split(PARTS[part])
+            words = [words[0], "--quick"] if config.quick else words
             told.append(f"{part.upper()}: python -m {shlex.join(words)}\n{said(words, folder / f'{part}.json', end)}\n")
             print(told[-1], flush=True)
             write_text(folder / "table.txt", "\n".join([made, *told]))
@@ -85,7 +86,8 @@ def said(words: list[str], out: pathlib.Path, end: float) -> str:
         ended = f"stopped after {time.monotonic() - began:.0f} s: the minutes were over"
     else:
         if bench.returncode:
-            ended = f"failed after {ended}: {(wrong.strip().splitlines() or ['no word'])[-1]}"
+            why = (wrong.strip().splitlines() or ["no word"])[-1] if bench.returncode > 0 else f"signal {-bench.returncode}"
+            ended = f"failed after {ended}: {why}"
     return f"{printed}({ended})"
 
 

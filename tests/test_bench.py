@@ -370,33 +370,29 @@ def test_the_kernels_bench_says_how_far_off_each_way_is(tmp_path):
         assert row["seconds"] > 0 < row["plain_seconds"]
 
 
-STAND_IN = """
-import sys, time
-print("as fast as", sys.argv[1:3], flush=True)
-if sys.argv[1] == "slow":
-    time.sleep(600)
-sys.exit("no memory" if sys.argv[1] == "sick" else 0)
-"""
+STAND_INS = {"well": "", "sick": "sys.exit('no memory')", "shot": "os.kill(os.getpid(), 9)", "slow": "time.sleep(600)"}
 
 
 def test_the_benches_of_a_gpu_say_what_failed_and_what_was_not_begun_in_its_place(tmp_path, monkeypatch, capsys):
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    for name, end in STAND_INS.items():
+        (tmp_path / f"{name}.py").write_text(f"import os, sys, time\nprint('measured', sys.argv[1], flush=True)\n{end}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(gpu, "PARTS", {"kernels": "stand_in well", "sampling": "stand_in sick", "padded": "stand_in slow"})
+    monkeypatch.setattr(gpu, "PARTS", {"kernels": "well --full", "sampling": "sick", "rl": "shot", "padded": "slow"})
 
     def told(minutes: float, *parts: str) -> list[str]:
         gpu.bench(gpu.GPUBenchConfig(quick=True, minutes=minutes, parts=list(parts), out=str(tmp_path / "found")))
         lines = (tmp_path / "found" / "table.txt").read_text().split("\n\n", 1)[1].splitlines()
         return [re.sub(r"\d+ s", "N s", line) for line in lines if line]
 
-    assert told(30, "sampling", "kernels") == [
-        "SAMPLING: python -m stand_in sick --quick", "as fast as ['sick', '--quick']", "(failed after N s: no memory)",
-        "KERNELS: python -m stand_in well --quick", "as fast as ['well', '--quick']", "(N s)",
+    assert told(30, "sampling", "rl", "kernels") == [
+        "SAMPLING: python -m sick --quick", "measured --quick", "(failed after N s: no memory)",
+        "RL: python -m shot --quick", "measured --quick", "(failed after N s: signal 9)",
+        "KERNELS: python -m well --quick", "measured --quick", "(N s)",
     ]  # fmt: skip
     over = told(0.01, "padded", "kernels")
     assert [over[0], *over[-3:]] == [
-        "PADDED: python -m stand_in slow --quick", "(stopped after N s: the minutes were over)",
-        "KERNELS: python -m stand_in well --quick", "not begun: the minutes were over",
+        "PADDED: python -m slow --quick", "(stopped after N s: the minutes were over)",
+        "KERNELS: python -m well --quick", "not begun: the minutes were over",
     ]  # fmt: skip
     with pytest.raises(SystemExit) as stop:
         gpu.main(["--out", str(tmp_path / "never")])
