@@ -1,5 +1,6 @@
 """The value model of PPO and its kin: what a program's reward is expected to be, token by token, learnt beside the actor."""
 
+import functools
 from typing import Any
 
 from coderl_jax.stages.train import RLConfig
@@ -17,7 +18,6 @@ class Values:
           optimizer: of the run.
           key: seeds the head.
         """
-
         from coderl_jax.learner import state, steps
         from coderl_jax.model.critic import critic_from_actor
         from coderl_jax.model.mesh import on_current_mesh
@@ -29,7 +29,7 @@ class Values:
         self.state = state.init_state(on_current_mesh(params), optimizer)
         self.beta = config.terms.reward_kl
         self._update = state.make_update(steps.value_loss(graphdef, config.terms.clip), optimizer, config.optimizer.accumulate)
-        self.estimates = steps.make_estimates(graphdef)
+        self.estimates = functools.partial(steps.value_estimates, graphdef)
         self._key = key
 
     def with_advantages(self, rollout: Any, value: Any) -> Any:

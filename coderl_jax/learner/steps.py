@@ -207,28 +207,19 @@ def rl_loss(actor: Any, critic: Any | None, objective: ModuleType, settings: RLT
 @functools.cache
 def value_loss(graphdef: Any, clip: float) -> Loss:
     """The value model's loss (PPO)."""
-    estimates = make_estimates(graphdef)
 
     def loss(params: Any, batch: ValueBatch, key: Key[Array, ""]):
         text = batch.text
-        found = estimates(params, text)
+        found = value_estimates(graphdef, params, text)
         return ppo.value_loss(found, batch.value, batch.value_target, text.target_mask, clip), {}
 
     return loss
 
 
-@functools.cache
-def make_estimates(graphdef: Any) -> Callable[[Any, TextBatch], Float[Array, "b t"]]:
-    """A jitted (value model's params, programs) -> its estimate at each token, before it is written, float32 [b, t].
-
-    It is the first output of a critic's head.
-    """
-
-    @jax.jit
-    def estimates(params: Any, text: TextBatch) -> Array:
-        return critic_logits(graphdef, params, text.source, text.source_mask, text.target)[..., 0].astype(jnp.float32)
-
-    return estimates
+@functools.partial(jax.jit, static_argnums=0)
+def value_estimates(graphdef: Any, params: Any, text: TextBatch) -> Float[Array, "b t"]:
+    """A value model's estimate at each token, before it is written: the first output of a critic's head, float32 [b, t]."""
+    return critic_logits(graphdef, params, text.source, text.source_mask, text.target)[..., 0].astype(jnp.float32)
 
 
 @functools.cache
