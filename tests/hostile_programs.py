@@ -109,6 +109,11 @@ calls = {
     "pidfd_getfd": (438, 438, 0, 0, 0), "clone3": (435, 435, 0, 0), "execveat": (322, 281, 0, path, 0, 0, 0x1000),
     "fsopen": (430, 430, path, 0),
     "setpriority": (141, 140, 0, 0, 19), "sched_setaffinity": (203, 122, 0, 8, 0), "syslog": (103, 116, 10, 0, 0), "acct": (163, 89, path),
+    "empty what is opened to be read": (257, 56, -100, b"/dev/null", os.O_TRUNC),
+    "empty it by the older call": (2, -1, b"/dev/null", os.O_TRUNC),
+    "empty what is opened for nothing": (257, 56, -100, b"/dev/null", os.O_TRUNC | 3),
+    "a filter of its own": (157, 167, 22, 2, path), "outlive its parent": (157, 167, 1, 0, 0), "capset": (126, 91, path, path),
+    "a thread with files of its own": (56, 220, 0x10B00, 0, 0, 0, 0), "a thread with a network": (56, 220, 0x40010F00, 0, 0, 0, 0),
 }
 through = []
 for name, (x86, arm, *operands) in calls.items():

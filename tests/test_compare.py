@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_jax.sandbox import plain
-from coderl_jax.sandbox.compare import call_arguments, printed_right, returned_right
+from coderl_jax.sandbox.compare import call_arguments, largest_dict, printed_right, returned_right
 
 NAN = float("nan")
 
@@ -24,10 +24,15 @@ NAN = float("nan")
         ("2 1", "1 2", False, True),  # order within a line
         ("1 1 2", "1 2 2", False, True),  # a line is a set
         ("0.3000001", "0.3", True, True),
-        ("0.30001", "0.3", False, True),  # equal to 3 decimals
+        ("0.30002", "0.3", False, True),  # equal to 3 decimals
         ("0.302", "0.3", False, False),
         ("1000000008", "1000000007", False, True),  # within 1e-5 of it, which forgives nothing where both are whole
         ("1000000008.0", "1000000007", False, True),
+        ("6.172839450617284e+18", "6172839450617283945", False, True),  # n / 2 for n // 2, beyond what a float can tell
+        ("6.172839450617283945e+18", "6172839450617283945", True, True),
+        ("1e400", "2e400", False, True),
+        ("1e400", "1.000001e400", True, True),
+        ("1e9999999999999999999", "1.5", False, False),
         ("5.0", "5", True, True),
         ("5", "5.0000001", True, True),
         ("1e3", "1000.0", True, True),
@@ -142,6 +147,22 @@ def test_strict_forgives_a_small_relative_error(values, error):
     expected = "\n".join(repr(v) for v in values)
     output = " ".join(repr(v * (1 + error)) for v in values)
     assert printed_right(output, expected, "strict")
+
+
+def test_what_is_made_to_be_hard_to_compare_is_compared_all_the_same():
+    """In proportion to its length, that is: of these the first once took hours, the others minutes."""
+    assert not printed_right("1" * 1_000_000 + "x", "1.5", "strict")
+    assert not printed_right("1" * 1_000_000 + "x", "1" * 1_000_000 + ".5", "strict")
+    assert not printed_right("1\n" * 1_000_000, "2", "apps")
+    colliding = {"s": [n * (2**61 - 1) for n in range(200_000)]}
+    assert not returned_right(plain.decode(colliding, keys=3), [1], "strict")
+    assert not returned_right(plain.decode({"d": [[n, 1] for n in colliding["s"]]}, keys=largest_dict([{"1": {"2": 3}}])), {}, "apps")
+
+
+def test_the_largest_dict_of_what_is_expected_is_still_compared():
+    for expected in ({}, {"a": 1, "b": {"c": 2}}, [1, {"x": [], "y": 1, "z": {"1": 2}}]):
+        answer = plain.decode(json.loads(json.dumps(plain.encode(expected))), keys=largest_dict(expected))
+        assert returned_right(answer, expected, "strict")
 
 
 @given(st.integers(), st.integers())

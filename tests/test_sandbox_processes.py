@@ -158,6 +158,18 @@ def test_a_program_that_ends_late_but_fairly_is_not_failed_in_the_moment_of_its_
     assert clock.remaining() == pytest.approx(0.5)
 
 
+def test_threads_of_its_own_are_no_busy_machine():
+    """A sleeping main thread would gain time by them."""
+    program = (
+        "import hashlib, os, threading, time\n"
+        "def spin():\n    while True: hashlib.sha256(bytes(1 << 20))\n"
+        "for _ in range(16): threading.Thread(target=spin, daemon=True).start()\n"
+        "time.sleep(4)\nprint(6, flush=True)\nos._exit(0)"
+    )
+    with Judge(Judging(time_limit=1.0)) as judge:
+        assert judge.judge([program], [StdinTests(inputs=("",), outputs=("6",))])[0].error_type == "TimeLimit"
+
+
 def test_a_process_that_is_gone_has_waited_for_ever():
     child = subprocess.Popen(["sleep", "60"])
     process = Process(child.pid, os.pidfd_open(child.pid), os.open(os.devnull, os.O_RDONLY))

@@ -18,10 +18,13 @@ import types
 from typing import Any
 
 from coderl_jax.sandbox import mirror
-from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, new_module, to_line, trace
+from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, name_of, new_module, to_line, trace
 
 _BUILT_IN = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
+_MADE_OTHERWISE = (UnicodeEncodeError, UnicodeDecodeError, UnicodeTranslateError, BaseExceptionGroup)
 _READY = b'["ready"]\n'
+# By other names of this kind libraries ask what an object is: numpy reads memory where `__array_interface__` says.
+_ASKED = ("__name__", "__qualname__", "__doc__", "__module__")
 LINE_LIMIT = 8 << 20  # bytes of one message between the two
 
 
@@ -77,20 +80,30 @@ def serve(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: int) -
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             order, operands, table = line.receive()
+            values, instances = mirror.unpack(operands, table, classes, special)
+            changeable = _changeable(values) if order == "call" else []
             try:
-                values, instances = mirror.unpack(operands, table, classes, special)
                 if order == "classes":
                     classes = mirror.mirrored(vars(module), *values)
-                    reply, changed = list(classes), []
+                    reply = list(classes)
                 else:
                     reply = _ORDERS[order](module, *values)
-                    changed = [value for value in values[1] if type(value) in (list, dict, set)] if order == "call" else []
-                encoded, table, _ = mirror.pack([reply, changed], classes, opaque, instances)
+                answer = ("value", *mirror.pack([reply, changeable], classes, opaque, instances)[:2])
             except BaseException as error:
-                name, message, at = describe(error, sys.exc_info()[2])
-                line.send("raise", name, message, at)
-            else:
-                line.send("value", encoded, table)
+                facts = [*describe(error, sys.exc_info()[2]), _bases(error)]
+                answer = ("raise", *mirror.pack([facts, changeable], classes, opaque, instances)[:2])
+            line.send(*answer)
+
+
+def _changeable(values: list[Any]) -> list[Any]:
+    """A call's arguments that it may change in place, on either side."""
+    _, arguments, keywords = values
+    return [value for value in (*arguments, *keywords.values()) if type(value) in (list, dict, set)]
+
+
+def _bases(error: BaseException) -> list[str]:
+    """Names of an exception's class and of those above it."""
+    return [name_of(kind) for kind in type(error).__mro__]
 
 
 def _names(module: types.ModuleType, names: list[str]) -> dict[str, Any]:
@@ -126,33 +139,34 @@ class Session:
     """The tests' side of the line.
 
     Attributes:
+      gone: whether `Gone` was raised; a test may have caught it.
       raised: exceptions that came from the program, each with its type name, message and line.
     """
 
     def __init__(self, line: Line):
         self._line = line
         self._classes: dict[str, type] = {}
+        self.gone = False
         self.raised: list[tuple[BaseException, tuple[str, str, int | None]]] = []
 
     def ask(self, order: str, *operands: Any) -> Any:
         """Have the program's side do something; its value, or its exception raised here."""
         encoded, table, instances = mirror.pack(list(operands), self._classes, _remote_only)
         try:
+            if self.gone:
+                raise EOFError
             self._line.send(order, encoded, table)
-            reply = self._line.receive()
-            match reply:
-                case ["value", data, list(rows)]:
-                    (value, changed), _ = mirror.unpack(data, rows, self._classes, self._special, instances)
-                case ["raise", str(name), str(message), line]:
-                    raise self._as_exception(name, message, line if type(line) is int else None)
-                case _:
-                    raise Gone
-        except (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError) as error:
-            if any(error is raised for raised, _ in self.raised):
-                raise
+            kind, data, rows = self._line.receive()
+            (value, changed), _ = mirror.unpack(data, rows, self._classes, self._special, instances)
+            if order == "call":
+                _copy_changes(changed, _changeable(list(operands)))
+            if kind == "raise":
+                value = self._as_exception(*value)
+        except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            self.gone = True
             raise Gone from None
-        if order == "call":
-            _copy_changes(changed, [v for v in operands[1] if type(v) in (list, dict, set)])
+        if kind == "raise":
+            raise value
         return value
 
     def mirror(self, space: dict[str, Any]) -> None:
@@ -164,11 +178,12 @@ class Session:
     def _special(self, tag: str, content: Any) -> Any:
         return _BUILT_IN[content] if tag == "y" else Remote(self, content)
 
-    def _as_exception(self, name: str, message: str, line: int | None) -> BaseException:
-        kind = vars(builtins).get(name)
-        known = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError)
-        error = kind(message) if known else ProgramError(message)
-        self.raised.append((error, (name, message, line)))
+    def _as_exception(self, name: str, message: str, line: Any, bases: list[str]) -> BaseException:
+        """The program's exception as one of the nearest class that exists here and is made of a message."""
+        kinds = [kind for kind in map(_BUILT_IN.get, bases) if kind and issubclass(kind, Exception)]
+        kinds = [kind for kind in kinds if not issubclass(kind, _MADE_OTHERWISE)]
+        error = [*kinds, ProgramError][0](message)
+        self.raised.append((error, (str(name), str(message), line if type(line) is int else None)))
         return error
 
 
@@ -202,6 +217,8 @@ class Remote:
         return self._session.ask("call", self, list(arguments), keywords)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__") and name not in _ASKED:
+            raise AttributeError(name)
         return self._session.ask("get", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -244,6 +261,8 @@ def run_tests(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: in
             except Exception as error:
                 _report(session, channel, test, error)
             else:
+                if session.gone:
+                    raise Gone
                 channel.send("passed", test)
     except Gone:
         channel.send("gone", test)

@@ -24,6 +24,7 @@ from coderl_jax.sandbox import plain, wrapped
 FILE = "program.py"
 MESSAGE_LIMIT = 1000
 _CODE_LIMIT = 8 << 20  # bytes of compiled code worth keeping
+_OWN_FRAMES = 8  # between `run` and the program's own, at most; as deep as in an interpreter of its own a program may go
 HEADER = 8  # bytes at the start of a job's file that give the length of the job
 _NAME = type.__dict__["__name__"].__get__
 _encode = json.encoder.c_make_encoder(None, None, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True)
@@ -98,7 +99,12 @@ def describe(error: BaseException, traceback: types.TracebackType | None) -> tup
         if traceback.tb_frame.f_code.co_filename == FILE:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
-    return _NAME(type(error))[:100], message, line
+    return name_of(type(error)), message, line
+
+
+def name_of(kind: type) -> str:
+    """A class's name, whatever its metaclass says; 100 characters at most."""
+    return _NAME(kind)[:100]
 
 
 def run(work: Callable[[], None], channel: Channel) -> NoReturn:
@@ -109,6 +115,7 @@ def run(work: Callable[[], None], channel: Channel) -> NoReturn:
       channel: where reports go.
     """
     status = 1
+    sys.setrecursionlimit(sys.getrecursionlimit() + _depth() + _OWN_FRAMES)
     try:
         work()
         status = 0
@@ -118,6 +125,14 @@ def run(work: Callable[[], None], channel: Channel) -> NoReturn:
         with contextlib.suppress(BaseException):
             channel.send_error(None, error, None)
     os._exit(status)
+
+
+def _depth() -> int:
+    """How many frames there are up to the caller's."""
+    frame, count = sys._getframe(), 0
+    while frame := frame.f_back:
+        count += 1
+    return count
 
 
 def set_limits(limits: dict[int, int]) -> None:

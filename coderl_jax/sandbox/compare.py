@@ -1,19 +1,26 @@
 """Is an answer right? Runs in our own process, on text and plain data only.
 
-`strict` asks for the same tokens in the same order, as contests do: blanks and line breaks only separate, and numbers that are
-not both whole may differ by 1e-5. `apps` reproduces the rules by which the judge of APPS and of the released CodeRL
-accepts an answer; they are lenient (the last two ignore order), and needed for numbers comparable with theirs.
+`strict` asks for the same tokens in the same order, as contests do: blanks and line breaks only separate, and printed numbers that
+are not both whole may differ by 1e-5; what is returned has to be equal. `apps` reproduces the rules by which the judge of APPS and of
+the released CodeRL accepts an answer; they are lenient (the last two ignore order), and needed for numbers comparable with theirs.
+
+An answer may be made to be hard to compare, and a thread of ours does nothing else meanwhile: all here takes time and memory in
+proportion to its length.
 """
 
+import decimal
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 Comparison = Literal["strict", "apps"]
 
-_TOLERANCE = 1e-5
+_TOLERANCE = decimal.Decimal("1e-5")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")  # one way only to read a text: no backtracking
+# Of any exponent; a difference is rounded, but only after it was taken exactly.
+_EXACT = decimal.Context(Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.InvalidOperation, decimal.Overflow])
 
 
 def printed_right(output: str, expected: str, comparison: Comparison) -> bool:
@@ -34,6 +41,13 @@ def returned_right(answer: Any, expected: Any, comparison: Comparison) -> bool:
         return _lists(answer) == _lists(expected) or _lists(answer) == _lists(_whole_keys(expected))
     except RecursionError:
         return False
+
+
+def largest_dict(value: Any) -> int:
+    """How many keys the largest dict within a JSON value has."""
+    if isinstance(value, list):
+        return max((largest_dict(part) for part in value if isinstance(part, list | dict)), default=0)
+    return max(len(value), largest_dict(list(value.values()))) if isinstance(value, dict) else 0
 
 
 def call_arguments(arguments: list[Any], comparison: Comparison) -> list[Any]:
@@ -57,11 +71,18 @@ def _printed_right_strict(output: str, expected: str) -> bool:
 def _same_token(got: str, wanted: str) -> bool:
     if got == wanted:
         return True
-    if not (_NUMBER.fullmatch(got) and _NUMBER.fullmatch(wanted)):
+    if not (_NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(got)):
         return False
-    if _WHOLE.fullmatch(wanted):  # a whole number is right or wrong: 1000000008 is not nearly 1000000007
-        return not _WHOLE.fullmatch(got) and abs(float(got) - float(wanted)) <= _TOLERANCE
-    return math.isclose(float(got), float(wanted), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    whole = _WHOLE.fullmatch(wanted)
+    if whole and _WHOLE.fullmatch(got):
+        return False  # a whole number is right or wrong: 1000000008 is not nearly 1000000007
+    try:
+        a, b = decimal.Decimal(got, _EXACT), decimal.Decimal(wanted, _EXACT)
+        error = _EXACT.subtract(a, b).copy_abs()
+        size = 1 if whole else max(1, a.copy_abs(), b.copy_abs())
+        return error <= _EXACT.multiply(_TOLERANCE, size)
+    except decimal.DecimalException:  # an exponent of 19 digits
+        return False
 
 
 def _printed_right_apps(output: str, expected: str) -> bool:
@@ -81,6 +102,8 @@ def _printed_right_apps(output: str, expected: str) -> bool:
 
 def _all_close(got: list[str], wanted: list[str]) -> bool:
     """numpy.allclose on the lines: |a - b| <= 1e-8 + 1e-5 |b|, infinities equal, NaN unequal."""
+    if len(got) != len(wanted):
+        return False
     try:
         pairs = list(zip(map(float, got), map(float, wanted), strict=True))
     except ValueError:
@@ -89,18 +112,27 @@ def _all_close(got: list[str], wanted: list[str]) -> bool:
 
 
 def _same_sets(got: list[str], wanted: list[str]) -> bool:
-    got_tokens, wanted_tokens = [line.split() for line in got], [line.split() for line in wanted]
-    got_tokens = [tokens for tokens in got_tokens if tokens]
-    if set(map(frozenset, got_tokens)) == set(map(frozenset, wanted_tokens)):
+    different = [line for line in set(got) if not line.isspace()]
+    if _all_of((frozenset(line.split()) for line in different), {frozenset(line.split()) for line in wanted}):
         return True
     try:
-        return _rounded(got_tokens) == _rounded(wanted_tokens)
+        return _all_of(map(_rounded, different), set(map(_rounded, wanted)))
     except ValueError:
         return False
 
 
-def _rounded(lines: list[list[str]]) -> set[frozenset[float]]:
-    return {frozenset(round(float(token), 3) for token in tokens) for tokens in lines}
+def _rounded(line: str) -> frozenset[float]:
+    return frozenset(round(float(token), 3) for token in line.split())
+
+
+def _all_of(parts: Iterable[frozenset], wanted: set[frozenset]) -> bool:
+    """Whether the set of the parts is the wanted one. No more of them are made than there are up to one that is not wanted."""
+    missing = set(wanted)
+    for part in parts:
+        if part not in wanted:
+            return False
+        missing.discard(part)
+    return not missing
 
 
 def _expected_apps(expected: Any) -> Any:

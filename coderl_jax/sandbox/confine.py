@@ -13,9 +13,11 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import itertools
 import os
 import select
 import signal
+import struct
 import sys
 
 CORE = ("seccomp", "landlock", "rlimits")
@@ -44,7 +46,9 @@ _SPAWN = (
     "waitid",
     "setsid",
 )
-_THREAD = 0x10000  # CLONE_THREAD
+# What starts a thread: it shares memory, folder, files and signals with the others, and leaves no namespace.
+_THREAD = (0x100, 0x200, 0x400, 0x800, 0x10000)  # CLONE_VM FS FILES SIGHAND THREAD
+_NOT_THREAD = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)  # CLONE_NEW*
 _ALLOWED = """
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range fsync fdatasync
     open openat stat lstat fstat newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64
@@ -95,7 +99,13 @@ def build_filters() -> Filters | str:
     worker.add_rule(pyseccomp.ALLOW, "socketpair", pyseccomp.Arg(0, pyseccomp.EQ, 1), pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xF, 1))
     child = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     _add(child, refuse, *_SPAWN, "seccomp")
-    _add(child, refuse, "clone", arg=pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _THREAD, 0))
+    for flag, refused in [(flag, 0) for flag in _THREAD] + [(flag, flag) for flag in _NOT_THREAD]:
+        _add(child, refuse, "clone", arg=pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, refused))
+    for choice in (1, 22):  # PDEATHSIG: it dies with its worker; seccomp: a filter of its own could write into the kernel's log
+        _add(child, refuse, "prctl", arg=pyseccomp.Arg(0, pyseccomp.EQ, choice))
+    # Files opened to be read and emptied by the way, which Landlock before Linux 6.2 does not know; 3 asks for neither reading nor writing.
+    for access, (call, argument) in itertools.product((os.O_RDONLY, 3), (("open", 1), ("openat", 2))):
+        _add(child, refuse, call, arg=pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | access))
     _add(child, pyseccomp.ERRNO(0), "prlimit64", arg=pyseccomp.Arg(2, pyseccomp.NE, 0))
     return Filters(worker=_bpf(worker), child=_bpf(child))
 
@@ -142,6 +152,12 @@ def prepare_filter(bpf: bytes) -> _Program:
 def no_new_privileges() -> None:
     """Give up for good what could raise this process's privileges; the kernel asks for that before a filter."""
     _call(_libc.prctl, 38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+
+
+def drop_capabilities() -> None:
+    """Give up what root may do besides; within namespaces of our own, what we may do there."""
+    header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    _call(_libc.capset, header, bytes(24))
 
 
 def load_filter(program: _Program) -> None:

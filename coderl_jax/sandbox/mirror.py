@@ -46,13 +46,20 @@ def pack(value: Any, classes: dict[str, type], opaque: Callable[[Any], Any], kno
     return body, table, instances
 
 
+def _means_something(kind: type, name: str) -> bool:
+    """Whether an attribute would stand for a method of the class, or for what libraries ask an object."""
+    return callable(getattr(kind, name, None)) or (name.startswith("__") and name.endswith("__"))
+
+
 def unpack(
     body: Any, table: list[Row], classes: dict[str, type], special: Callable[[str, Any], Any], known: Sequence[Any] = ()
 ) -> tuple[Any, list[Any]]:
     """Inverse of `pack`: the value and its instances; those of `known` are brought up to date, the others are new.
 
+    An attribute that would take a method's place is left out: the sender may be a program, and the method the receiver's own.
+
     Raises:
-      ValueError, TypeError, KeyError, IndexError, RecursionError: what came is not what `pack` gives.
+      ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError: what came is not what `pack` gives.
     """
     if len(table) < len(known):
         raise ValueError("an instance is missing")
@@ -64,5 +71,5 @@ def unpack(
     for instance, (_, attributes) in zip(instances, table, strict=True):
         now = dict(plain.decode(attributes, part))
         vars(instance).clear()
-        vars(instance).update(now)
+        vars(instance).update((name, value) for name, value in now.items() if not _means_something(type(instance), name))
     return plain.decode(body, part), instances

@@ -21,7 +21,7 @@ class Opaque:
     """A value that is not plain data. It equals nothing, not even itself."""
 
     __slots__ = ("name",)
-    __hash__ = None
+    __hash__ = object.__hash__  # it may be a key
 
     def __init__(self, name: str):
         self.name = name
@@ -97,26 +97,29 @@ class _Encoder:
         return {"o": _NAME(kind)[:100]} if self.opaque is None else self.opaque(value)
 
 
-def decode(data: Any, special: Callable[[str, Any], Any] | None = None) -> Any:
+def decode(data: Any, special: Callable[[str, Any], Any] | None = None, keys: int | None = None) -> Any:
     """Inverse of `encode`.
 
     Args:
       data: what `json.loads` gave.
       special: gives the value of an object with another tag; called with tag and content.
+      keys: a dict of more keys is `Opaque`, and so is any set: to put into either what was made to collide takes quadratic time.
 
     Raises:
       ValueError, TypeError, KeyError, RecursionError: `data` is not what `encode` gives.
     """
     if isinstance(data, list):
-        return [decode(part, special) for part in data]
+        return [decode(part, special, keys) for part in data]
     if not isinstance(data, dict):
         return data
     ((tag, content),) = data.items()
+    if keys is not None and (tag in ("s", "z") or (tag == "d" and len(content) > keys)):
+        return Opaque("dict" if tag == "d" else "set")
     match tag:
         case "t":
-            return tuple(decode(part, special) for part in content)
+            return tuple(decode(part, special, keys) for part in content)
         case "d":
-            return {decode(key, special): decode(value, special) for key, value in content}
+            return {decode(key, special, keys): decode(value, special, keys) for key, value in content}
         case "s":
             return {decode(part, special) for part in content}
         case "z":

@@ -21,7 +21,7 @@ from coderl_jax.files import UserError
 from coderl_jax.sandbox import confine
 
 START_LIMIT = 30.0  # seconds a worker may take to start, or to answer
-REPORT_LIMIT = 8 << 20  # bytes a process may report
+REPORT_LIMIT = 8 << 20  # bytes a process may report at a time
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 # The package's own __init__ would load all that our side needs; a worker is to be light.
 _BOOT = """
@@ -46,18 +46,19 @@ class Process:
     Attributes:
       number: process id within the worker's namespace.
       reports: what it reported and nobody has taken yet; `["malformed"]` where it was no report, `["flood"]` where too much.
+      received: bytes that it reported since the judge set this to 0.
       status: as `os.waitpid` gives it, None while the process lives.
     """
 
     def __init__(self, number: int, pidfd: int, channel: int):
         self.number = number
         self.reports: list[Report] = []
+        self.received = 0
         self.status: int | None = None
         self._pidfd = pidfd
         self.channel = channel
         self.channel_open = True
         self._parts: list[bytes] = []  # of a line whose end has not come
-        self._received = 0
 
     def read(self) -> bool:
         """Take in some of what is on the channel; False where there is nothing now or ever."""
@@ -65,10 +66,10 @@ class Process:
             data = os.read(self.channel, 1 << 18)
         except BlockingIOError:
             return False
-        self._received += len(data)
-        if self._received > REPORT_LIMIT:
+        self.received += len(data)
+        if self.received > REPORT_LIMIT:
             self.reports.append(["flood"])
-        if not data or self._received > REPORT_LIMIT:
+        if not data or self.received > REPORT_LIMIT:
             self.channel_open = False
             return False
         first, *others = data.split(b"\n")
@@ -86,14 +87,18 @@ class Process:
     def waited(self) -> float:
         """Seconds that its busiest thread has spent in the kernel's run queue, ready but without a processor.
 
-        Infinite once the process is gone: how long it waited is lost then, and news of its end is on the way.
+        Less what other threads of its own ran: they may be what it waited for. Infinite once the process is gone: how long it waited is
+        lost then, and news of its end is on the way.
         """
-        waits, outside = [0], self._number_outside()
+        times, outside = [(0, 0)], self._number_outside()  # on a processor, and in the queue, nanoseconds
         with contextlib.suppress(OSError):
             for thread in os.listdir(f"/proc/{outside}/task"):
                 with contextlib.suppress(OSError), open(f"/proc/{outside}/task/{thread}/schedstat") as file:  # a thread may have ended
-                    waits.append(int(file.read().split()[1]))
-        return math.inf if self._number_outside() == -1 else max(waits) * 1e-9
+                    ran, waited, _ = map(int, file.read().split())
+                    times.append((ran, waited))
+        ran, waited = max(times)
+        by_itself = sum(time for time, _ in times) - ran
+        return math.inf if self._number_outside() == -1 else max(0, waited - by_itself) * 1e-9
 
     def _number_outside(self) -> int:
         """The process id in our own namespace, -1 once the process is gone."""

@@ -51,7 +51,7 @@ def _names(trees: list[ast.Module]) -> tuple[list[str], list[str]]:
             case ast.Attribute(value=ast.Name(id=name)):
                 bases.add(name)
     used, called = used - defined, called - defined
-    if called - vars(builtins).keys() or used - called - vars(builtins).keys() - bases:
-        used -= vars(builtins).keys()
     modules = used & (bases - called) & (sys.stdlib_module_names | {"np", "numpy"})
+    if used - vars(builtins).keys() - modules:
+        used -= vars(builtins).keys()
     return sorted(used - modules), sorted(modules)

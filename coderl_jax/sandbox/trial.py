@@ -25,6 +25,7 @@ COMPILE_LIMIT = 10.0  # seconds
 OUTPUT_LIMIT = 16 << 20  # bytes a program may print, at least
 WALL_FACTOR = 10.0  # wall time, run queue included, that ends a test: so many time limits
 MESSAGE_LIMIT = 1000
+NAME_LIMIT = 100
 _SAMPLE = 0.05  # seconds; a test that took longer has its run-queue time read
 
 
@@ -158,6 +159,9 @@ class Trial:
                 yield process.reports.pop(0)
             if process.status is not None:
                 return
+            if any(other.reports for other in clock.processes):  # of its own there are none left
+                yield ["gone", None]
+                return
             remaining = clock.remaining()
             if remaining <= 0:
                 yield ["timeout"]
@@ -177,7 +181,7 @@ class Trial:
             case ["compiled"]:
                 return None
             case ["compile_error", str(name), str(message), line]:
-                return failure(name, message, self._line(line), Outcome.COMPILE_ERROR)
+                return failure(name[:NAME_LIMIT], message, self._line(line), Outcome.COMPILE_ERROR)
             case ["timeout"]:
                 return failure("TimeLimit", f"no end of compilation within {COMPILE_LIMIT:g} s", None, Outcome.COMPILE_ERROR)
         name, message = _how_it_ended(process.status)
@@ -224,13 +228,10 @@ class Trial:
         clock.restart(self._settings.time_limit)
         loading, result = self._settings.semantics == "coderl", None
         for report in reports:
-            match report:
-                case ["loaded"]:
-                    loading = False
-                case _ if result is None:
-                    result = self._error(report, Outcome.COMPILE_ERROR if loading else Outcome.RUNTIME_ERROR)
-            if report[0] in ("timeout", "flood", "malformed"):
+            if report != ["loaded"] or not loading:
+                result = self._error(report, Outcome.COMPILE_ERROR if loading else Outcome.RUNTIME_ERROR)
                 break
+            loading = False
         self._seconds += time.monotonic() - start
         if result is None and process.status:
             return failure(*_how_it_ended(process.status))
@@ -274,6 +275,7 @@ class Trial:
                     break
             if not self._add(result) or len(self._results) == len(tests):
                 break
+            process.received = 0
             clock.restart(self._settings.time_limit)
         else:
             if len(self._results) < len(tests):
@@ -282,7 +284,7 @@ class Trial:
 
     def _compare(self, answer: Any, expected: Any) -> Result:
         try:
-            value = plain.decode(answer)
+            value = plain.decode(answer, keys=compare.largest_dict(expected))
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError, AttributeError):
             return self._error(["malformed"])
         return _PASSED if compare.returned_right(value, expected, self._settings.comparison) else _WRONG
@@ -294,7 +296,7 @@ class Trial:
             case ["error", _, "MemoryError", str(), line]:
                 return failure("MemoryLimit", f"needs more than {self._settings.memory_limit} MiB", self._line(line), outcome)
             case ["error", _, str(name), str(message), line]:
-                return failure(name, message, self._line(line), outcome)
+                return failure(name[:NAME_LIMIT], message, self._line(line), outcome)
             case ["timeout"]:
                 return failure("TimeLimit", f"no end within {self._settings.time_limit:g} s", None, outcome)
             case ["flood"]:
@@ -370,6 +372,8 @@ class Trial:
     def _why_gone(self, program: Process) -> Result:
         """What became of a program that stopped answering its tests."""
         self._worker.listen([program], 1.0)
+        if program.reports:  # out of memory, or nothing that we asked for
+            return self._error(program.reports[0])
         if program.status is None:
             return self._error(["malformed"])
         return failure(*_how_it_ended(program.status))

@@ -59,6 +59,7 @@ class Worker:
         os.chdir(orders["folder"])
         with open("/proc/self/statm") as file:
             self._memory = int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+        confine.drop_capabilities()
         why_not = confine.restrict_files()
         self._note("landlock", why_not)
         self._child_filter = None
@@ -140,6 +141,10 @@ class Worker:
                 os.close(descriptor)
         else:
             os.close(order)
+        nothing = os.open(os.devnull, os.O_RDWR)  # flags set on the worker's would stay for the next program
+        for target in range(2 if job["kind"] == "stdin" else 0, 3):
+            os.dup2(nothing, target)
+        os.close(nothing)
         reports = child.Channel(channel)
         work = functools.partial(_WORK[job["kind"]], job, reports, self._forbid)
         if job["kind"] in ("serve", "tests"):
