@@ -222,7 +222,7 @@ class Optimizer:
     learning_rate: float = 2e-5
     """Step size after warm-up."""
     end_learning_rate: float = 1e-5
-    """Step size at the last update."""
+    """Step size that the decay ends at, one update after the last."""
     warmup_steps: int = 500
     """Updates over which the step size rises from 0."""
     decay_power: float = 0.5
@@ -246,6 +246,8 @@ class Optimizer:
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "warmup_steps")
         expect_each(self, "a number > 0", lambda v: 0 < v < float("inf"), "learning_rate", "decay_power", "clip_norm")
         expect_each(self, "a number >= 0", lambda v: 0 <= v < float("inf"), "end_learning_rate", "weight_decay")
+        highest = self.learning_rate
+        expect(self.end_learning_rate <= highest, "end_learning_rate", f"at most --learning-rate {highest:g}", self.end_learning_rate)
         expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "beta2", "dropout")
         expect_each(self, "a number > 0", lambda v: v is None or 0 < v < float("inf"), "epochs")
         expect(self.epochs is None or self.steps == type(self).steps, "steps", "none beside --epochs", self.steps)

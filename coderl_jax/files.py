@@ -7,7 +7,7 @@ folder, stands a manifest that says how it was made; the same command finds its 
 import contextlib
 import dataclasses
 import datetime
-import errno
+import fcntl
 import gzip
 import hashlib
 import importlib.metadata
@@ -90,7 +90,7 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
                 if line:
                     yield place, row
     except (OSError, EOFError) as error:  # a folder, no permission, a broken gzip stream
-        place, why = (path, _why(error)) if getattr(error, "errno", None) else (f"{path}:{number + 1}", error)
+        place, why = (path, reason(error)) if getattr(error, "errno", None) else (f"{path}:{number + 1}", error)
         raise UserError(f"{place}: file: expected a readable file, got {why}; check it") from None
 
 
@@ -117,13 +117,13 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path}: output: expected a writable place, got {_why(error)}; choose another") from None
+        raise UserError(f"{path}: output: expected a writable place, got {reason(error)}; choose another") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def _why(error: OSError) -> str:
+def reason(error: OSError) -> str:
     """What the system says, or what it means where it says little."""
     if isinstance(error, IsADirectoryError):
         return "a folder"
@@ -240,13 +240,11 @@ class Output:
     Attributes:
       path: the final name.
       partial: the temporary name; kept when the command is interrupted, found again when it is repeated.
-      resumed: whether `partial` holds an earlier attempt at the same work.
       finished: whether `path` is already there, made with the same settings: nothing is left to do.
     """
 
     path: pathlib.Path
     partial: pathlib.Path
-    resumed: bool
     finished: bool
 
     def finish(self, extra: dict[str, Any] | None = None) -> None:
@@ -260,6 +258,8 @@ class Output:
         finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         write_json(manifest_path, {**manifest, "finished": finished, **(extra or {})})
         os.replace(self.partial, self.path)
+        if (lock := _locked.pop(self.path.absolute(), None)) is not None:
+            lock.close()
         print(f"wrote {self.path}", file=sys.stderr)
 
 
@@ -286,18 +286,23 @@ def open_output(path: str, settings: Any, inputs: dict[str, str], *, folder: boo
 
 def _open_output(path: str, settings: Any, inputs: dict[str, str], folder: bool) -> Output:
     final = pathlib.Path(path)
+    if not final.name:
+        raise UserError(f"--out: expected a name, got {shown(path)}; say what it is to be called")
     partial = final.with_name(final.name + ".partial")
     manifest = describe_run(settings, inputs)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(final.parent, os.W_OK):
             raise PermissionError(13, "Permission denied")
-        for found in (final, partial):
-            if found == partial and _holds_nothing(partial, _manifest_path(partial, final)):
-                remove(partial)  # of a command that was refused before it did anything
-            if found.exists():
-                _check_same_work(found, final, manifest)
-                return Output(final, partial, resumed=found == partial, finished=found == final)
+        if final.exists():
+            _check_same_work(final, final, manifest)
+            return Output(final, partial, finished=True)
+        if partial.exists():
+            _lock(partial, final)
+            if not _holds_nothing(partial):
+                _check_same_work(partial, final, manifest)
+                return Output(final, partial, finished=False)
+            remove(partial)  # of a command that was refused before it did anything
         remove(windows_folder(partial))
         if folder:
             partial.mkdir()
@@ -305,9 +310,30 @@ def _open_output(path: str, settings: Any, inputs: dict[str, str], folder: bool)
         else:
             partial.touch()
         write_json(_manifest_path(partial, final), manifest)
+        _lock(partial, final)
     except OSError as error:
-        raise UserError(f"{path}: --out: expected a writable place, got {_why(error)}; choose another") from None
-    return Output(final, partial, resumed=False, finished=False)
+        raise UserError(f"{path}: --out: expected a writable place, got {reason(error)}; choose another") from None
+    return Output(final, partial, finished=False)
+
+
+_locked: dict[pathlib.Path, Any] = {}
+
+
+def _lock(partial: pathlib.Path, final: pathlib.Path) -> None:
+    """Keep other processes from the output until it is finished or this process ends, however that ends."""
+    manifest = _manifest_path(partial, final)
+    if not manifest.exists():
+        return
+    file = manifest.open("rb")
+    if (earlier := _locked.pop(final.absolute(), None)) is not None:
+        earlier.close()  # of an interrupted attempt of this process
+    _locked[final.absolute()] = file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{partial}: --out: expected no other command at work on it, got one; wait for its end") from None
+    except OSError:  # a store without locks
+        pass
 
 
 def _manifest_path(found: pathlib.Path, final: pathlib.Path) -> pathlib.Path:
@@ -319,10 +345,8 @@ def windows_folder(partial: pathlib.Path) -> pathlib.Path:
     return partial.with_name(partial.name + ".windows")
 
 
-def _holds_nothing(partial: pathlib.Path, manifest: pathlib.Path) -> bool:
-    """Whether an output was begun by us and nothing has been written to it."""
-    if not manifest.exists() or not partial.exists():
-        return False
+def _holds_nothing(partial: pathlib.Path) -> bool:
+    """Whether an output was begun and nothing has been written to it, not even how it is made where there was no room for that."""
     files = [path for place in (partial, windows_folder(partial)) for path in (place, *place.rglob("*")) if path.is_file()]
     return not any(path.stat().st_size for path in files if path.name not in ("manifest.json", "config.json"))
 
@@ -363,52 +387,3 @@ def remove(path: pathlib.Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-class MetricsLog:
-    """`metrics.jsonl` of a run folder: one JSON object a line, flushed as written.
-
-    Opened again at `step`, it drops the lines a resumed run is about to write again. Rows that a full disk refuses are kept and tried
-    again with the next one.
-    """
-
-    def __init__(self, path: str | os.PathLike, resume_at: int = 0):
-        self._path = pathlib.Path(path)
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]  # an interruption may have cut the last one short
-        with replacing(self._path) as temporary:
-            temporary.write_bytes(b"".join(line for line in whole if json.loads(line)["step"] < resume_at))
-        self._file = self._path.open("r+b", buffering=0)
-        self._end = self._file.seek(0, os.SEEK_END)
-        self._waiting = b""
-
-    def write(self, step: int, **values: Any) -> None:
-        """Append one row. `step` counts optimizer updates or rounds, as the stage says."""
-        refused, self._waiting = bool(self._waiting), self._waiting + to_json_line({"step": step, **values}).encode()
-        try:
-            self._flush()
-        except OSError as error:
-            if not refused:
-                print(f"{self._path}: output: expected a writable place, got {_why(error)}; the run goes on, make room", file=sys.stderr)
-
-    def _flush(self) -> None:
-        self._file.seek(self._end)
-        self._file.truncate()  # of what was refused a part may stand there
-        written = self._file.write(self._waiting)
-        if written != len(self._waiting):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._end, self._waiting = self._end + written, b""
-
-    def close(self) -> None:
-        """Close the file.
-
-        Raises:
-          UserError: the last rows cannot be written.
-        """
-        try:
-            if self._waiting:
-                self._flush()
-        except OSError as error:
-            raise UserError(f"{self._path}: output: expected a writable place, got {_why(error)}; make room, run it again") from None
-        finally:
-            self._file.close()

@@ -4,6 +4,8 @@
 """
 
 import json
+import keyword
+import math
 import os
 import pathlib
 import re
@@ -41,7 +43,10 @@ def _are_counts(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int that no float holds
+        return False
 
 
 def _is_texts(value: Any) -> bool:
@@ -71,7 +76,7 @@ def tests_from_json(place: str, row: Any) -> Tests | None:
         return StdinTests(inputs=tuple(inputs), outputs=tuple(outputs))
     if not all(isinstance(arguments, list) for arguments in inputs):
         raise UserError(f"{place}: inputs: expected a list of argument lists, got {shown(inputs)}; mend the row")
-    fn_name = field(place, row, "fn_name", "a name", lambda v: isinstance(v, str) and v.isidentifier())
+    fn_name = field(place, row, "fn_name", "a name", lambda v: isinstance(v, str) and v.isidentifier() and not keyword.iskeyword(v))
     return CallTests(fn_name=fn_name, inputs=tuple(inputs), outputs=tuple(outputs))
 
 
@@ -134,7 +139,7 @@ def program_from_json(place: str, row: dict[str, Any], index: int = 0, starter_c
         program=field(place, row, "program", "a string", _is_text),
         index=field(place, row, "index", "a whole number >= 0", _is_count, index),
         tokens=None if tokens is None else tuple(tokens),
-        logprob=field(place, row, "logprob", "a number or null", _is_number, None),
+        logprob=field(place, row, "logprob", "a finite number or null", _is_number, None),
         stage=field(place, row, "stage", "drawn, repaired or refined", lambda v: v in ("drawn", "repaired", "refined"), None),
     )
 
@@ -158,14 +163,15 @@ def verdict_from_json(place: str, row: dict[str, Any]) -> Verdict:
     lines = field(
         place, row, "executed_lines", "a list of line numbers or null", lambda v: isinstance(v, list) and all(map(_is_count, v)), None
     )
+    total = field(place, row, "tests_total", "a whole number >= 0", _is_count, 0)
     return Verdict(
         outcome=_outcome(place, row),
         error_type=field(place, row, "error_type", "a string or null", _is_text, None),
         error_message=field(place, row, "error_message", "a string or null", _is_text, None),
         error_line=field(place, row, "error_line", "a whole number or null", _is_count, None),
-        tests_passed=field(place, row, "tests_passed", "a whole number >= 0", _is_count, 0),
-        tests_total=field(place, row, "tests_total", "a whole number >= 0", _is_count, 0),
-        seconds=float(field(place, row, "seconds", "a number", _is_number, 0.0)),
+        tests_passed=field(place, row, "tests_passed", f"a whole number from 0 to {total}", lambda v: _is_count(v) and v <= total, 0),
+        tests_total=total,
+        seconds=float(field(place, row, "seconds", "a finite number", _is_number, 0.0)),
         executed_lines=None if lines is None else tuple(lines),
     )
 
@@ -198,9 +204,9 @@ def score_from_json(place: str, row: dict[str, Any]) -> Score:
         return lambda value: isinstance(value, list) and all(map(holds, value))
 
     return Score(
-        outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of numbers", list_of(_is_number))),
+        outcome_probabilities=tuple(field(place, row, "outcome_probabilities", "a list of finite numbers", list_of(_is_number))),
         tokens=tuple(field(place, row, "tokens", "a list of token ids", list_of(_is_number))),
-        token_values=tuple(field(place, row, "token_values", "a list of numbers", list_of(_is_number))),
+        token_values=tuple(field(place, row, "token_values", "a list of finite numbers", list_of(_is_number))),
         outcome=_outcome(place, row, Outcome.PASSED),
         token_starts=tuple(field(place, row, "token_starts", "a list of whole numbers >= 0", list_of(_is_count), ())),
         refine_cut=field(place, row, "refine_cut", "a whole number >= 0 or null", _is_count, None),
@@ -262,13 +268,16 @@ def read_programs(
       released: the file that is read of each problem in such a folder.
 
     Raises:
-      UserError: a row breaks the format, names a problem that is not among `problems`, or repeats the index of another.
+      UserError: a row breaks the format, names a problem that is not among `problems`, or repeats the index of another; a folder without
+        any such file.
     """
     taken: dict[tuple[str, int], str] = {}
     known = None if problems is None else {problem.id: problem.starter_code for problem in problems}
     seen: dict[str, int] = {}
     result = []
     folder = pathlib.Path(path)
+    if folder.is_dir() and not any(folder.glob(f"*/{released}")):
+        raise UserError(f"{path}: file: expected PROBLEM/{released} in it, got none; check the path")
     for place, row in _released_rows(folder, released, known) if folder.is_dir() else read_jsonl(path):
         name = str(row.get("problem_id", row.get("task_id")))
         program = program_from_json(place, row, seen.get(name, 0), (known or {}).get(name))
@@ -291,6 +300,5 @@ def read_verdicts(
     """All programs of a file, or of a folder, with their verdicts; as `read_programs`. None at all is an error too."""
     found = [(program, verdict_from_json(place, row)) for place, row, program in read_programs(path, problems, released)]
     if not found:
-        wanted = f"PROBLEM/{released} in it" if pathlib.Path(path).is_dir() else "judged programs"
-        raise UserError(f"{path}: file: expected {wanted}, got none; check the path")
+        raise UserError(f"{path}: file: expected judged programs, got none; check the path")
     return found

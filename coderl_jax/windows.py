@@ -3,6 +3,8 @@
 So an interrupted command goes on with the windows that are missing, on whatever number of hosts.
 """
 
+import contextlib
+import gzip
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -61,7 +63,13 @@ class Windows:
         hosts.on_first(lambda: remove(self._folder))
 
     def _join(self) -> None:
-        with replacing(self._output.partial) as temporary, temporary.open("wb") as file:
+        with replacing(self._output.partial) as temporary, temporary.open("wb") as raw, self._packed(raw) as file:
             for number in range(self._count):
                 with (self._folder / f"{number}.jsonl").open("rb") as window:
                     shutil.copyfileobj(window, file)
+
+    def _packed(self, raw: Any) -> Any:
+        """The same file, or what compresses into it where the output's name says so: readers go by the name too."""
+        if self._output.path.suffix != ".gz":
+            return contextlib.nullcontext(raw)
+        return gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)

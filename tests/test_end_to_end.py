@@ -315,7 +315,9 @@ def test_in_upstream_parity_both_terms_are_in_every_update(work, tmp_path):
     source = f"jsonl:{work}/problems.jsonl"
     flags = ["--problems", source, "--supervised", source, "--init", work / "warm", "--critic", work / "critic", *LENGTHS, *GENTLE]
     draw = ["--rounds", 3, "--problems-per-round", 4, "--num-samples", 4, "--updates-per-round", 1, "--temperature", 1.1, "--top-p", 1.0]
-    main(rl, flags, draw, JUDGING, "--parity", "upstream", "--out", tmp_path / "rl")
+    # Fewer tokens than a round's arrays are padded to: what is told of the programs is cut and padded with them.
+    stale = ["--max-new-tokens", 20, "--staleness-clip", 1]
+    main(rl, flags, draw, JUDGING, "--parity", "upstream", stale, "--out", tmp_path / "rl")
     terms = [row.keys() & {"rl_loss", "ce_loss"} for row in rows_of(tmp_path / "rl" / "metrics.jsonl")]
     assert terms == [{"ce_loss", "rl_loss"}] * 3
 

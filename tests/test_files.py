@@ -4,13 +4,14 @@ import dataclasses
 import gzip
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from coderl_jax import cli
 from coderl_jax.config import Judging
 from coderl_jax.files import (
-    MetricsLog,
     UserError,
     open_output,
     read_json,
@@ -21,6 +22,7 @@ from coderl_jax.files import (
     write_jsonl,
     write_text,
 )
+from coderl_jax.learner.trackers import MetricsLog
 from coderl_jax.stages.sample import GenerateConfig, SolveConfig
 
 
@@ -76,10 +78,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_an_output_is_resumed_then_finished_then_recognised(tmp_path):
     out = str(tmp_path / "programs.jsonl")
     first = open_output(out, Settings(out), {"seedfile": "none"}, folder=False)
-    assert not first.resumed
     first.partial.write_text("{}\n")
     again = open_output(out, Settings(out), {"seedfile": "none"}, folder=False)
-    assert again.resumed
+    assert again.partial.read_text() == "{}\n"
     assert not again.finished
     again.finish({"rows": 1})
     assert open_output(out, Settings(out), {"seedfile": "none"}, folder=False).finished
@@ -105,8 +106,44 @@ def test_an_output_to_which_nothing_was_written_stands_in_nobodys_way(tmp_path):
     for out, folder in ((str(tmp_path / "run"), True), (str(tmp_path / "rows.jsonl"), False)):
         open_output(out, Settings(out), {}, folder=folder)
         again = open_output(out, Settings(out, steps=4), {}, folder=folder)
-        assert not again.resumed
         assert not again.finished
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_what_a_full_disk_left_without_a_manifest_stands_in_nobodys_way(tmp_path, folder):
+    partial = tmp_path / "out.partial"
+    partial.mkdir() if folder else partial.touch()
+    assert open_output(str(tmp_path / "out"), Settings("out"), {}, folder=folder).partial == partial
+    with pytest.raises(UserError, match="steps"):
+        (partial / "x" if folder else partial).write_text("x")
+        open_output(str(tmp_path / "out"), Settings("out", steps=4), {}, folder=folder)
+
+
+def test_two_commands_do_not_write_one_output(tmp_path):
+    out = str(tmp_path / "run")
+    script = (
+        "import sys, time, dataclasses\n"
+        "from coderl_jax.files import open_output\n"
+        "@dataclasses.dataclass\n"
+        "class Settings:\n    out: str\n    steps: int = 3\n"
+        f"open_output({out!r}, Settings({out!r}), {{}}, folder=True)\n"
+        "print('begun', flush=True)\ntime.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        with pytest.raises(UserError, match="--out: expected no other command at work on it"):
+            open_output(out, Settings(out), {}, folder=True)
+    finally:
+        other.kill()
+        other.wait()
+    assert not open_output(out, Settings(out), {}, folder=True).finished
+
+
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_an_output_has_a_name(out):
+    with pytest.raises(UserError, match="--out: expected a name"):
+        open_output(out, Settings(out), {}, folder=False)
 
 
 def test_a_setting_that_changes_no_result_may_differ(tmp_path):
@@ -114,7 +151,7 @@ def test_a_setting_that_changes_no_result_may_differ(tmp_path):
     begun = open_output(out, Settings(out), {}, folder=True)
     (begun.partial / "metrics.jsonl").write_text('{"step": 1}\n')
     more = Settings(out, judging=Judging(workers=5))
-    assert open_output(out, more, {}, folder=True).resumed
+    assert (open_output(out, more, {}, folder=True).partial / "metrics.jsonl").exists()
     other = Settings(out, judging=Judging(workers=5, time_limit=1.0))
     with pytest.raises(UserError, match=r"--time-limit: expected 4.0 as when it was made, got 1.0"):
         open_output(out, other, {}, folder=True)

@@ -17,10 +17,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from coderl_jax.cli import Preempted
 from coderl_jax.config import Optimizer
 from coderl_jax.data.batches import BatchStream, Example
-from coderl_jax.files import MetricsLog, UserError, read_jsonl
+from coderl_jax.files import UserError, read_jsonl
 from coderl_jax.learner.checkpoint import Checkpoints
 from coderl_jax.learner.fit import Fit, fit, mean_of
 from coderl_jax.learner.state import init_state, learning_rate, make_apply, make_gradient, make_optimizer, make_update
+from coderl_jax.learner.trackers import MetricsLog
 from coderl_jax.model.mesh import make_mesh
 
 ZERO = jnp.float32(0)
@@ -48,6 +49,34 @@ def test_the_step_size_rises_from_zero_and_falls_to_its_end():
     schedule = learning_rate(CONFIG)
     values = [float(schedule(i)) for i in (0, 1, 5, 22.5, 40)]
     np.testing.assert_allclose(values, [0.0, 0.02, 0.1, 0.055, 0.01], rtol=1e-6)
+
+
+def test_the_step_size_is_that_of_the_update_whatever_was_skipped_before():
+    config = Optimizer(steps=10, warmup_steps=0, learning_rate=0.1, end_learning_rate=0.0, decay_power=1.0, weight_decay=0.0)
+    apply = make_apply(make_optimizer(config))
+    state = init_state({"w": jnp.ones(3)}, make_optimizer(config))
+    for _ in range(5):
+        state, logged = apply(state, {"w": jnp.full(3, jnp.nan)}, jnp.float32(1.0))
+        assert logged["skipped"] == 1.0
+    state, _ = apply(state, {"w": jnp.ones(3)}, jnp.float32(1.0))
+    np.testing.assert_allclose(state.params["w"], 1 - 0.05, rtol=1e-5)  # of update 5: half of the first
+
+
+def test_what_a_checkpoint_keeps_beside_the_state_is_of_its_moment(tmp_path):
+    checkpoints, best = Checkpoints(tmp_path), {"reward": [0.0]}
+    state = {"w": jnp.ones((2000, 2000))}
+    for step in (1, 2):
+        checkpoints.save(step, state, best)
+        best["reward"][0] += 1.0  # the save may be under way
+    assert checkpoints.restore(state)[1] == {"reward": [1.0]}
+    assert checkpoints.restore(state, 1)[1] == {"reward": [0.0]}
+    assert checkpoints.restore(state, 7) is None
+    checkpoints.close()
+
+
+def test_a_warm_up_longer_than_the_run_is_said(capsys):
+    make_optimizer(Optimizer(steps=7, warmup_steps=9))
+    assert "--warmup-steps 9 of 7 updates" in capsys.readouterr().err
 
 
 def test_the_papers_schedule_falls_with_a_square_root():
@@ -199,7 +228,7 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(tmp_path, stop_at, by):
         run_fit(tmp_path / "b", stop_at=stop_at, by=by)
     run_fit(tmp_path / "b", kept=pieces)
     np.testing.assert_array_equal(whole[-1]["w"], pieces[-1]["w"])
-    assert rows(tmp_path / "a")[-1] == rows(tmp_path / "b")[-1]
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
 
 
 def test_the_next_batch_is_on_the_device_before_the_host_waits_and_each_is_used_once(tmp_path):

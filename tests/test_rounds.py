@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from coderl_jax.types import Problem
-from train.rounds import difficulty_levels, problems_of, problems_of_level, structure_matcher
+from train.rounds import difficulty_levels, earlier, problems_of, problems_of_level, structure_matcher
 
 
 def test_every_problem_comes_once_an_epoch_in_an_order_of_its_own():
@@ -15,6 +15,10 @@ def test_every_problem_comes_once_an_epoch_in_an_order_of_its_own():
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
     assert rounds == [problems_of(10, at, 4, seed=3) for at in range(1, 11)]
+
+
+def test_a_problem_that_comes_again_in_a_round_is_counted():
+    assert earlier([3, 1, 3, 2, 3]) == [0, 0, 1, 0, 2]
 
 
 def test_levels_follow_the_difficulties_that_are_there():

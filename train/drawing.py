@@ -20,6 +20,7 @@ from coderl_jax.rollout.sampler import Request
 from coderl_jax.rows import program_from_json, program_to_json
 from coderl_jax.stages.train import RLConfig
 from coderl_jax.types import Problem
+from train.rounds import earlier
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,17 +80,21 @@ class Drawing:
         """Drop what was drawn ahead, by a policy that has been given up."""
         self._ahead = None
 
-    def save(self, at: int) -> None:
-        """Keep what is drawn ahead of round `at + 1`, so that a run resumed after round `at` goes on with it."""
+    def save(self, at: int, whole: int) -> None:
+        """Keep what is drawn ahead of round `at + 1`, so that a run resumed after round `at` goes on with it.
+
+        Args:
+          at: the round that is over.
+          whole: that of the last whole checkpoint; what is older than what it goes on with is deleted.
+        """
         if self._ahead is None or not hosts.is_first():
             return
-        self._folder.mkdir(exist_ok=True)
         write_jsonl(self._folder / f"{at + 1}.jsonl", (program_to_json(p) for programs in self._ahead.under_way.programs for p in programs))
         extra = {} if self._ahead.behaviour is None else {"behaviour": self._ahead.behaviour}
         with replacing(self._folder / f"{at + 1}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, step=self._ahead.step, **extra)
-        for path in self._folder.iterdir():  # the checkpoint before may still be the last whole one
-            if int(path.stem) <= at - self._config.save_every:
+        for path in self._folder.iterdir():
+            if path.stem.isdecimal() and int(path.stem) <= whole:
                 path.unlink()
 
     def load(self, at: int) -> None:
@@ -110,7 +115,9 @@ class Drawing:
 
     def _draw(self, at: int, params: Any, step: int) -> Drawn:
         config, chosen = self._config, self._problems_of(at)
-        requests = [self._requests[i] for i in chosen]
+        each = 1 + config.sampling.num_samples
+        # A problem that comes again is drawn for again: its programs have other indices, and so other random numbers.
+        requests = [dataclasses.replace(self._requests[i], first_index=n * each) for i, n in zip(chosen, earlier(chosen), strict=True)]
         tests = [self._problems[i].hidden_tests for i in chosen]
         temperatures = [0.0] + [config.sampling.temperature] * config.sampling.num_samples
         seed = collect.seed_of(config.seed, at)

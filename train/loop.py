@@ -86,7 +86,7 @@ class Loop:
         has_values = "value" in self.objective.NEEDS
         self.values = Values(config, actor, optimizer, jax.random.fold_in(self.key, 1 << 20)) if has_values else None
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.best = Checkpoints(folder / "best", keep=1)
+        self.best = Checkpoints(folder / "best")  # the last two: the checkpoint that knows of the last may not be whole
         self.best_programs = Best(len(problems))
         self.match = structure_matcher(problems, config.terms.match_weight) if config.terms.match_weight else None
         self.levels = difficulty_levels(self.difficulties) if config.curriculum else None
@@ -128,7 +128,8 @@ class Loop:
                 best = {} if self.progress.best is None else {"best": f"{self.progress.best:.3f}"}
                 bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", **best)
                 stopping = stop.due(at)
-                if stopping or at % self.config.save_every == 0 or at == rounds:
+                # With every new best too: a resumed run's best is then one that it knows of.
+                if stopping or at % self.config.save_every == 0 or at in (rounds, self.progress.best_round):
                     self._save()
                 if stopping and at < rounds:
                     self.close()
@@ -149,12 +150,14 @@ class Loop:
 
         from coderl_jax.rollout import collect
         from train.replay import corrected
+        from train.rounds import earlier
 
         config, seconds, began = self.config, {}, time.perf_counter()
         chosen, seed, drawn = self._problems_of(at), collect.seed_of(config.seed, at), None
         if self.saved:
             count = config.sampling.num_samples
-            judged = [self.saved.drawn(self.requests[i].problem_id, count, collect.seed_of(seed, i)) for i in chosen]
+            again = zip(chosen, earlier(chosen), strict=True)
+            judged = [self.saved.drawn(self.requests[i].problem_id, count, collect.seed_of(seed, i), n * count) for i, n in again]
         else:
             step = int(self.state.step)
             with _timed(seconds, "sampling"):
@@ -225,6 +228,7 @@ class Loop:
         """function(params, programs) of every program, batch by batch, float32 [b, t]."""
         import numpy as np
 
+        from coderl_jax.data.batches import of_length
         from coderl_jax.learner.steps import TextBatch
         from coderl_jax.model.mesh import fetch, spread
 
@@ -232,8 +236,8 @@ class Loop:
         whole, found = TextBatch.of(rollout, self.config.lengths), []
         for start in range(0, count, size):
             rows = np.minimum(np.arange(start, start + size), count - 1)  # the last batch repeats its last program
-            found.append(fetch(function(params, spread(TextBatch(*(array[rows] for array in whole)))))[:, :width])
-        return np.concatenate(found)[:count]
+            found.append(fetch(function(params, spread(TextBatch(*(array[rows] for array in whole))))))
+        return of_length(np.concatenate(found)[:count], width)  # upstream's lengths may be shorter or longer than the round's
 
     def _update(self, rollout: Any, seed: int) -> dict[str, float]:
         """One update a batch, of the objective and the cross-entropy term."""
@@ -309,7 +313,7 @@ class Loop:
             if kept(lambda: self.actor.save(self.folder / "model", self.state.params)):
                 self.best.save(at, self._states(), self._beta())
                 progress.best, progress.best_round = value, at
-        elif value < progress.best - self.config.guard.max_drop and (restored := self.best.restore(self._states())):
+        elif value < progress.best - self.config.guard.max_drop and (restored := self.best.restore(self._states(), progress.best_round)):
             fell = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}"
             row["event"] = self._rolled_back(at, self._taken(*restored), fell)
         return row
@@ -327,12 +331,16 @@ class Loop:
         return {name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)} | {"event": event}
 
     def _rolled_back(self, at: int, restored: Any, why: str) -> str:
-        """Take the parameters of an earlier state with a smaller step size; what is to be said."""
+        """Take the parameters of an earlier state with a smaller step size, as of the present update; what is to be said."""
+        import jax.numpy as jnp
+
         progress, guard = self.progress, self.config.guard
         progress.rollbacks += 1
         progress.stopped = progress.rollbacks > guard.max_rollbacks
         scale = self.state.step_scale * guard.step_factor
-        self.state = restored._replace(step_scale=scale)
+        if self.values:
+            self.values.state = self.values.state._replace(step=jnp.copy(self.state.step))
+        self.state = restored._replace(step=self.state.step, step_scale=scale)
         self.drawing.forget()
         event = f"{why}: " + (
             f"rolled back, step size x {float(scale):g}" if not progress.stopped else "stopped, the best parameters are kept"
@@ -341,16 +349,20 @@ class Loop:
         return event
 
     def _save(self) -> None:
+        from coderl_jax.learner.fit import kept
+
         extra = {
             "progress": dataclasses.asdict(self.progress),
             "position": self.supervised.state() if self.supervised else None,
             "best_programs": vars(self.best_programs),
             **self._beta(),
         }
-        self.drawing.save(self.progress.round)
-        self.checkpoints.save(self.progress.round, self._states(), extra)
+        self.checkpoints.wait()
+        at, whole = self.progress.round, self.checkpoints.latest or 0
+        kept(lambda: self.drawing.save(at, whole))
+        self.checkpoints.save(at, self._states(), extra)
         if self.replay:
-            self.replay.forget(self.progress.round - self.config.save_every)  # the checkpoint before may still be the last whole one
+            self.replay.forget(whole)
 
     def _states(self) -> Any:
         return (self.state, self.values.state) if self.values else self.state

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from coderl_jax import hosts
 from coderl_jax.data.batches import of_length
 from coderl_jax.files import replacing
+from coderl_jax.learner.fit import kept
 from coderl_jax.types import Rollout
 
 
@@ -28,13 +30,19 @@ class Replay:
     def joined(self, at: int, rollout: Rollout) -> Rollout:
         """The programs of round `at` and of those kept; then keep the round."""
         parts = [rollout, *(self._kept[number] for number in sorted(self._kept, reverse=True))]
-        self._keep(at, rollout)
+        kept(lambda: self._keep(at, rollout))
         return together(parts)
 
     def load(self, at: int) -> None:
         """The rounds that were kept when round `at` was over."""
         self._kept = {}
         for number in range(max(1, at - self._rounds + 1), at + 1):
+            if not self._path(number).exists():  # there was no room for it
+                print(
+                    f"{self._path(number)}: replay: expected the programs of round {number}, got none; going on without them",
+                    file=sys.stderr,
+                )
+                continue
             with np.load(self._path(number)) as arrays:
                 self._kept[number] = Rollout(**arrays)
 
@@ -51,7 +59,6 @@ class Replay:
         self._kept = {number: kept for number, kept in self._kept.items() if number > at - self._rounds} | {at: rollout}
         if not hosts.is_first():
             return
-        self._folder.mkdir(exist_ok=True)
         arrays = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
         with replacing(self._path(at)) as temporary, temporary.open("wb") as file:
             np.savez(file, **{name: array for name, array in arrays.items() if array is not None})

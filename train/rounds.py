@@ -1,5 +1,6 @@
 """Which problems a round of RL takes, and what is added to their programs' rewards."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,16 @@ def problems_of(count: int, at: int, size: int, seed: int) -> list[int]:
     places = range((at - 1) * size, at * size)
     orders = {epoch: np.random.default_rng([seed, epoch]).permutation(count) for epoch in {place // count for place in places}}
     return [int(orders[place // count][place % count]) for place in places]
+
+
+def earlier(chosen: Sequence[int]) -> list[int]:
+    """How many times each problem stands before in a round: at an epoch's end, or in a round larger than all problems, some come again."""
+    seen: Counter[int] = Counter()
+    found = []
+    for problem in chosen:
+        found.append(seen[problem])
+        seen[problem] += 1
+    return found
 
 
 def difficulty_levels(difficulties: Sequence[Difficulty]) -> list[int]:

@@ -1,5 +1,6 @@
 """Checkpoints of a run, and stopping in time to write one."""
 
+import copy
 import logging
 import os
 import pathlib
@@ -36,14 +37,17 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """The step of the latest whole checkpoint, the one under way not counted; None: there is none."""
+        """The step of the latest checkpoint, whole once `wait` was called; None: there is none."""
         return None if self._checkpointer.latest is None else self._checkpointer.latest.step
 
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
-        """Save `state` (a tree of arrays) and `extra` (JSON) as checkpoint `step`, after the one under way."""
+        """Save `state` (a tree of arrays) and `extra` (JSON) as checkpoint `step`, after the one under way.
+
+        Both as they are now: they may change as soon as this returns.
+        """
         self.wait()
         try:
-            self._checkpointer.save_async(step, state, custom_metadata=extra, force=True, overwrite=True)
+            self._checkpointer.save_async(step, state, custom_metadata=copy.deepcopy(extra), force=True, overwrite=True)
         except (OSError, ValueError) as error:
             self._failed(error)
 
@@ -66,25 +70,25 @@ class Checkpoints:
                 break
             time.sleep(0.1)
 
-    def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The latest state, placed and typed as `like`, with its extra; None where there is none.
+    def restore(self, like: Any, step: int | None = None) -> tuple[Any, dict[str, Any]] | None:
+        """The state of a step, or the latest, placed and typed as `like`, with its extra; None where there is none.
 
         Raises:
           UserError: the checkpoint holds another model or optimizer.
         """
         self.wait()
-        latest = self._checkpointer.latest
-        if latest is None:
+        found = [self._checkpointer.latest] if step is None else [each for each in self._checkpointer.checkpoints if each.step == step]
+        if not found or found[0] is None:
             return None
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
         try:
-            state = self._checkpointer.load(latest, abstract)
+            state = self._checkpointer.load(found[0], abstract)
         except (ValueError, KeyError, TypeError) as error:
             why = str(error).splitlines()[0][:120]
             raise UserError(
                 f"{self._checkpointer.directory}: checkpoint: expected this model's shapes, got another's ({why}); use another --out"
             ) from None
-        return state, self._checkpointer.metadata(latest).custom_metadata
+        return state, self._checkpointer.metadata(found[0]).custom_metadata
 
     def close(self) -> None:
         """Wait for the save under way, and end."""

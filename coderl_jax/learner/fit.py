@@ -108,16 +108,18 @@ def fit(
     """
     checkpoints = Checkpoints(plan.folder / "checkpoints")
     progress = {"best": None, "best_step": 0, "waited": 0, "rollbacks": 0}
+    pending: list[dict[str, Any]] = []  # what the updates since the last row logged
     restored = checkpoints.restore(state)
     if restored:
         state, extra = restored
         batches.restore(extra["position"])
-        progress = extra["progress"]
+        progress, pending = extra["progress"], extra["pending"]
     first, ahead = int(state.step), Ahead(batches, to_device)
     steps = plan.steps if not _given_up(plan, progress) else first
 
     def save(at: int) -> None:
-        checkpoints.save(at, state, {"position": ahead.position, "progress": progress})
+        logged = [{name: float(value) for name, value in row.items()} for row in jax.device_get(pending)]
+        checkpoints.save(at, state, {"position": ahead.position, "progress": progress, "pending": logged})
 
     with (
         RunLog(plan.folder, plan.tracking, resume_at=first + 1) as log,
@@ -126,7 +128,7 @@ def fit(
             disable=not hosts.is_first(), total=plan.steps, initial=first, unit="update", desc=plan.folder.name.removesuffix(".partial")
         ) as bar,
     ):
-        pending, began = [], time.perf_counter()
+        began, before = time.perf_counter(), len(pending)
         for at in range(first + 1, steps + 1):
             state, logged = update(state, ahead.take(), key)
             if at < steps:
@@ -135,16 +137,16 @@ def fit(
             bar.update()
             last = at == plan.steps
             if at % LOG_EVERY == 0 or last:
-                row = _since(pending, began, schedule(at - 1))
+                row = _since(pending, began, before, schedule(at - 1) * float(state.step_scale))
                 if row["skipped"] > MOST_SKIPPED:
                     progress = {**progress, "rollbacks": progress["rollbacks"] + 1}
                     state, event = _rolled_back(checkpoints, state, progress["rollbacks"], at)
                     log.write(at, skipped=row["skipped"], event=event)
-                    pending, began = [], time.perf_counter()
+                    pending, before, began = [], 0, time.perf_counter()
                     continue
                 log.write(at, **row)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
-                pending, began = [], time.perf_counter()
+                pending, before, began = [], 0, time.perf_counter()
             if plan.evaluate and (at % plan.evaluate_every == 0 or last):
                 row, seconds = _measured(plan, state, logged)
                 began += seconds
@@ -155,7 +157,7 @@ def fit(
                 if not last and _given_up(plan, progress):
                     last = True
                     if pending:
-                        log.write(at, **_since(pending, began, schedule(at - 1)))
+                        log.write(at, **_since(pending, began, before, schedule(at - 1) * float(state.step_scale)))
                     print(f"stopped early: {plan.choose} is best at update {progress['best_step']}, which is kept", file=sys.stderr)
             stopping = stop.due(at)
             if stopping or at % plan.save_every == 0 or last:
@@ -209,10 +211,10 @@ def _given_up(plan: Fit, progress: dict[str, Any]) -> bool:
     return plan.choose is not None and 0 < plan.patience <= progress["waited"]
 
 
-def _since(rows: list[dict[str, Any]], began: float, step_size: Any) -> dict[str, float]:
-    """What is logged of the updates since the last row, the first of which began then."""
+def _since(rows: list[dict[str, Any]], began: float, before: int, step_size: Any) -> dict[str, float]:
+    """What is logged of the updates since the last row; the first `before` an earlier process made, the others this one since `began`."""
     row = mean_of(rows)
-    return {**row, "learning_rate": float(step_size), "updates_per_second": len(rows) / (time.perf_counter() - began)}
+    return {**row, "learning_rate": float(step_size), "updates_per_second": (len(rows) - before) / (time.perf_counter() - began)}
 
 
 def _measured(plan: Fit, state: TrainState, logged: dict[str, Any]) -> tuple[dict[str, float], float]:

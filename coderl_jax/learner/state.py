@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
+from coderl_jax import hosts
 from coderl_jax.config import Optimizer
 from coderl_jax.model.mesh import split_as_parameters
 
@@ -45,7 +47,7 @@ EXPLODED = 10.0
 
 
 def learning_rate(config: Optimizer) -> optax.Schedule:
-    """Linear warm-up from 0, then polynomial decay to `end_learning_rate` at the last update (CodeRL section 4.2)."""
+    """Linear warm-up from 0, then polynomial decay that would be at `end_learning_rate` one update after the last (CodeRL section 4.2)."""
     warmup = min(config.warmup_steps, config.steps - 1)
     rise = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
     fall = optax.polynomial_schedule(config.learning_rate, config.end_learning_rate, config.decay_power, max(config.steps - warmup, 1))
@@ -58,16 +60,25 @@ def make_optimizer(config: Optimizer) -> optax.GradientTransformation:
 
     w <- w - lr (max(RMS(w), 1e-3) m / (sqrt(v) + eps) + decay w)        Shazeer and Stern 2018, section 8; stacked layers are one matrix
     """
-    clip, schedule = optax.clip_by_global_norm(config.clip_norm), learning_rate(config)
-    if not config.relative_steps:
-        return optax.chain(clip, optax.adamw(schedule, b2=config.beta2, weight_decay=config.weight_decay))
+    if config.warmup_steps >= config.steps > 1 and hosts.is_first():
+        print(f"--warmup-steps {config.warmup_steps} of {config.steps} updates: the step size rises to the last", file=sys.stderr)
     return optax.chain(
-        clip,
+        optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(b2=config.beta2),
-        optax.scale_by_param_block_rms(1e-3),
+        *([optax.scale_by_param_block_rms(1e-3)] if config.relative_steps else []),
         optax.add_decayed_weights(config.weight_decay),
-        optax.scale_by_learning_rate(schedule),
+        _scale_by_step(learning_rate(config)),
     )
+
+
+def _scale_by_step(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+    """Minus the step size of update `step`. With a count of its own it would stand still at skipped updates and go back with the rest."""
+
+    def update(updates: Any, state: Any, params: Any = None, *, step: Int[Array, ""], **_: Any) -> tuple[Any, Any]:
+        size = schedule(step)
+        return jax.tree.map(lambda u: -size * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
@@ -201,7 +212,7 @@ def _apply(
     optimizer: optax.GradientTransformation, state: TrainState, gradient: Any, loss: Float[Array, ""]
 ) -> tuple[TrainState, dict[str, Array]]:
     norm = optax.global_norm(gradient)
-    change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    change, opt_state = optimizer.update(gradient, state.opt_state, state.params, step=state.step)
     params = jax.tree.map(lambda p, c: p + state.step_scale * c.astype(p.dtype), state.params, change)
     sane = jnp.isfinite(norm) & (loss <= EXPLODED * jnp.maximum(state.usual_loss, 1.0))
     usual = jnp.where(jnp.isfinite(state.usual_loss), 0.99 * state.usual_loss + 0.01 * loss, loss)

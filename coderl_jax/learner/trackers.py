@@ -4,7 +4,10 @@ The JSON lines are the record. A tracker shows them, and one that fails is left 
 """
 
 import contextlib
+import errno
+import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -13,7 +16,56 @@ from typing import Any
 
 from coderl_jax import hosts
 from coderl_jax.config import Tracking
-from coderl_jax.files import MetricsLog, UserError, read_json, read_jsonl, sha256
+from coderl_jax.files import UserError, read_json, read_jsonl, reason, replacing, sha256, to_json_line
+
+
+class MetricsLog:
+    """`metrics.jsonl` of a run folder: one JSON object a line, flushed as written.
+
+    Opened again at `step`, it drops the lines a resumed run is about to write again. Rows that a full disk refuses are kept and tried
+    again with the next one.
+    """
+
+    def __init__(self, path: str | os.PathLike, resume_at: int = 0):
+        self._path = pathlib.Path(path)
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        whole = [line for line in lines if line.endswith(b"\n")]  # an interruption may have cut the last one short
+        with replacing(self._path) as temporary:
+            temporary.write_bytes(b"".join(line for line in whole if json.loads(line)["step"] < resume_at))
+        self._file = self._path.open("r+b", buffering=0)
+        self._end = self._file.seek(0, os.SEEK_END)
+        self._waiting = b""
+
+    def write(self, step: int, **values: Any) -> None:
+        """Append one row. `step` counts optimizer updates or rounds, as the stage says."""
+        refused, self._waiting = bool(self._waiting), self._waiting + to_json_line({"step": step, **values}).encode()
+        try:
+            self._flush()
+        except OSError as error:
+            if not refused:
+                print(f"{self._path}: output: expected a writable place, got {reason(error)}; the run goes on, make room", file=sys.stderr)
+
+    def _flush(self) -> None:
+        self._file.seek(self._end)
+        self._file.truncate()  # of what was refused a part may stand there
+        written = self._file.write(self._waiting)
+        if written != len(self._waiting):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end, self._waiting = self._end + written, b""
+
+    def close(self) -> None:
+        """Close the file.
+
+        Raises:
+          UserError: the last rows cannot be written.
+        """
+        try:
+            if self._waiting:
+                self._flush()
+        except OSError as error:
+            raise UserError(f"{self._path}: output: expected a writable place, got {reason(error)}; make room, run it again") from None
+        finally:
+            self._file.close()
 
 
 class RunLog:

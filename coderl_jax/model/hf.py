@@ -297,7 +297,10 @@ def save(folder: str | os.PathLike, params: Any, shape: ModelShape, *, classes: 
 
 def _write(folder: pathlib.Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
     with replacing(folder / "model.safetensors") as temporary:
-        safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
+        try:
+            safetensors.numpy.save_file(arrays, temporary, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:  # a full store too, which is no OSError of theirs
+            raise UserError(f"{folder}: output: expected a writable place, got {' '.join(str(error).split())}; make room") from None
         temporary.chmod(0o644)  # the library lets nobody else read it
     write_json(folder / "config.json", config)
 

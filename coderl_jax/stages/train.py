@@ -101,7 +101,7 @@ class PretrainConfig:
     def __post_init__(self):
         names = ("save_every", "measure_every", "measure_batches")
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, *names)
-        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "readers")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "readers", "seed")
         expect_each(self, "a whole number >= 16", lambda v: v >= 16, "sequence_length")
         most = self.lengths.max_prompt_tokens + self.lengths.max_new_tokens - 3
         fits = self.objective == "spans" or self.sequence_length <= most
@@ -150,6 +150,7 @@ class FinetuneConfig:
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "seed")
         if self.init:  # the model brings shape and tokenizer
             for name in ("tokenizer", "tokenizer_problems"):
                 expect(not getattr(self, name), name, "none with --init, which brings its own", getattr(self, name))
@@ -189,6 +190,8 @@ class CriticConfig:
 
     def __post_init__(self):
         expect_each(self, "a number in [0, 1)", lambda v: 0 <= v < 1, "holdout")
+        expect_each(self, "a whole number >= 1", lambda v: v >= 1, "save_every")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "seed")
         expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
 
 
@@ -218,6 +221,7 @@ class RepairConfig:
 
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "save_every")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "seed")
         expect(len(self.verdicts) > 0, "verdicts", "one or more files", self.verdicts)
 
 
@@ -274,10 +278,10 @@ class RLConfig:
     lengths: Lengths = Lengths()
     hosts: Hosts = Hosts()
     mesh: MeshShape = MeshShape()
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = Optimizer(warmup_steps=40)  # a tenth of the updates
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
-    validation: Validation = Validation()
+    validation: Validation = Validation(validate_every=10)
     terms: RLTerms = RLTerms()
     guard: Guard = Guard()
     tracking: Tracking = Tracking()
@@ -286,7 +290,7 @@ class RLConfig:
         expect_each(
             self, "a whole number >= 1", lambda v: v >= 1, "rounds", "problems_per_round", "updates_per_round", "save_every", "passes"
         )
-        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "curriculum", "replay")
+        expect_each(self, "a whole number >= 0", lambda v: v >= 0, "curriculum", "replay", "seed")
         expect_each(self, "a number > 0", lambda v: v is None or 0 < v < float("inf"), "staleness_clip")
         expect(not (self.staleness_clip and self.offline), "staleness_clip", "none beside --offline", self.staleness_clip)
         expect(not (self.replay and self.offline), "replay", "0 beside --offline, whose programs are all kept", self.replay)
