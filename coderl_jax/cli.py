@@ -56,6 +56,10 @@ def run(config: type[Config], command: Callable[[Config], None], argv: Sequence[
     except KeyboardInterrupt as interrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         hosts.leave(interrupt, 130)
+    except MemoryError as error:
+        why = str(error) or "no more"
+        print(f"memory: expected room for what was asked, got none: {why}; ask for fewer programs or shorter texts", file=sys.stderr)
+        hosts.leave(error, 2)
     except BrokenPipeError:  # the reader of our standard output went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:

@@ -11,6 +11,7 @@ chance that one of n submitted ones passes the hidden tests. It needs the verdic
 import collections
 import dataclasses
 import math
+import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -33,6 +34,8 @@ def evaluate(config: EvaluateConfig) -> None:
     from coderl_jax.files import read_json
     from coderl_jax.metrics.evaluation import against, evaluation
 
+    if pathlib.Path(config.out).is_dir():  # before anything is judged
+        raise UserError(f"{config.out}: --out: expected a new name, got a folder; name a file")
     problems = load_problems(config.problems)
     chosen = problems[: config.limit]
     if chosen[0].task:

@@ -6,6 +6,7 @@ Programs are drawn, run on the example tests found in the statement and, with a 
 passes the most example tests; among those, the one that the critic (else the actor) believes in most.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,8 @@ def solve(config: SolveConfig) -> None:
     from coderl_jax.sandbox import Judge
 
     problem = read_problem(config)
+    if not config.sampling.rows_per_batch:  # no more slots than programs: a CPU computes the empty ones too
+        config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, rows_per_batch=config.sampling.num_samples))
     with Judge(config.judging) as judge:
         rows, belief = judged_programs(config, problem, judge)
     best = max(range(len(rows)), key=lambda i: (rows[i][1].tests_passed, belief[i]))
@@ -68,11 +71,16 @@ def judged_programs(config: SolveConfig, problem: Any, judge: Any) -> tuple[list
     from coderl_jax.stages.sample import CriticalConfig
     from sample.critical import make_tools
 
+    def say_if(cut: bool) -> None:
+        if cut:
+            print(f"the statement is longer than --max-prompt-tokens {config.lengths.max_prompt_tokens}: cut", file=sys.stderr)
+
     count = config.sampling.num_samples
     if config.critic is None:
         actor = load_model(config.actor, "actor")
         sampler = Sampler(actor.graphdef, actor.shape, actor.tokenizer, config.lengths, config.sampling)
-        requests, _ = requests_for([problem], actor.tokenizer, config.lengths, count)
+        requests, cut = requests_for([problem], actor.tokenizer, config.lengths, count)
+        say_if(cut > 0)
         ((_, programs),) = sampler.sample(actor.params, requests, config.seed)
         belief = [program.logprob for program in programs]
     else:
@@ -87,7 +95,8 @@ def judged_programs(config: SolveConfig, problem: Any, judge: Any) -> tuple[list
         )
         tools = make_tools(settings)(judge)
         (programs,), _ = critical_sampling(tools, [problem], count, settings.draw_share, settings.repair_candidates, config.seed)
-        prompt, _ = prompt_tokens(tools.actor[0].tokenizer, generation_prompt(problem), config.lengths.max_prompt_tokens)
+        prompt, cut = prompt_tokens(tools.actor[0].tokenizer, generation_prompt(problem), config.lengths.max_prompt_tokens)
+        say_if(cut)
         logits = tools.refiner.logits([prompt] * count, [program.tokens for program in programs])
         belief = [float(outcome_probabilities(row)[-1]) for row in logits]
     verdicts = judge.judge([program.program for program in programs], [problem.example_tests] * count)

@@ -80,6 +80,10 @@ def test_n_at_k_submits_what_passes_the_examples_first_and_then_by_score(folder)
     assert by_score["interval_95"]["n@k"].keys() == by_score["n@k"].keys()
 
 
+def test_more_cannot_be_submitted_than_are_drawn(folder, capsys):
+    assert "--n: expected at most the largest --k, 4, got 5" in complaint(capsys, "--k", "1", "4", "--n", "5")
+
+
 def test_the_same_command_again_writes_nothing_and_another_is_refused(folder, capsys):
     run("--k", "1")
     before = (folder / "report.json").stat().st_mtime_ns

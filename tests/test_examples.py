@@ -226,6 +226,7 @@ def test_labelled_examples_by_hand(statement, starter, expected):
     [
         ("f([1, 2]) == 3", 3),
         ("f([1, 2]) === 3", 3),
+        ("f([1, 2]) == 3 if all are positive.", 3),
         ("f([1, 2]) => 3.5.", 3.5),
         ("f([1, 2]) -> -3,", -3),
         ("f([1, 2]) --> 1e-3", 1e-3),
@@ -251,6 +252,9 @@ def test_written_calls_by_hand(line, value):
     "line",
     [
         "f(1) == 3 + 4",
+        "f(1) == 3 or 4",
+        "f(1) == 3 if x else 4",
+        "f(1) == 1..5",
         "f(1) == 1,000",
         "f(1) == 10:30",
         "f(1) == g(3)",

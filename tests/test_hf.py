@@ -283,6 +283,23 @@ def test_an_exported_folder_is_the_model_again(tmp_path, capsys):
     assert f"{out} is finished" in capsys.readouterr().err
 
 
+def test_an_exported_vocabulary_says_whose_it_is(tmp_path):
+    """transformers would take T5's own tokenizer, and read every word as unknown."""
+    import transformers
+
+    saved(tmp_path / "run")
+    vocabulary = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", *map(chr, range(97, 123)), "ab"]
+    (tmp_path / "run" / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}))
+    (tmp_path / "run" / "merges.txt").write_text("a b\n")
+    hf.main(["export", str(tmp_path / "run"), str(tmp_path / "out")])
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")("abc").input_ids == [
+        1,
+        vocabulary.index("ab"),
+        vocabulary.index("c"),
+        2,
+    ]
+
+
 def test_export_in_half_precision_rounds_once(tmp_path):
     saved(tmp_path / "run")
     hf.main(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--dtype", "bfloat16"])

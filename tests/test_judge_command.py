@@ -125,6 +125,7 @@ def test_a_cache_serves_a_second_run(folder, monkeypatch):
     ("file", "line", "complaint"),
     [
         ("programs", b'{"problem_id": "z", "program": ""}', "programs.jsonl:8: problem_id: expected a problem of --problems, got 'z'"),
+        ("programs", b'{"problem_id": "s", "program": "", "logprob": NaN}', "programs.jsonl:8: logprob: expected a finite number or null"),
         ("programs", b'{"problem_id": "s"}', "programs.jsonl:8: program: expected a string, got nothing"),
         ("programs", b'{"problem_id": "s", "program": ', "programs.jsonl:8: line: expected a JSON object"),
         ("programs", b"[1]", "programs.jsonl:8: line: expected a JSON object, got [1]"),
@@ -134,6 +135,11 @@ def test_a_cache_serves_a_second_run(folder, monkeypatch):
         ("problems", b'{"id": "p", "statement": "?", "hidden_tests": {"kind": "doctest"}}', "problems.jsonl:5: hidden_tests: kind:"),
         ("problems", b'{"id": "p", "statement": "?", "hidden_tests": []}', "problems.jsonl:5: hidden_tests: tests: expected an object"),
         ("problems", b'{"id": "p", "statement": "?", "hidden_tests": {"kind": "stdin", "inputs": ["1"], "outputs": []}}', "outputs:"),
+        (
+            "problems",
+            b'{"id": "p", "statement": "?", "hidden_tests": {"kind": "call", "fn_name": "if", "inputs": [[]], "outputs": [0]}}',
+            "hidden_tests: fn_name: expected a name, got 'if'",
+        ),
         ("problems", b'{"id": "s", "statement": "?"}', "problems.jsonl:5: id: expected one problem an id, got 's' again"),
     ],
 )  # fmt: skip

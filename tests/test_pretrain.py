@@ -102,7 +102,7 @@ def test_an_interrupted_pretraining_ends_as_an_uninterrupted_one(work, monkeypat
         np.testing.assert_array_equal(array, pieces[name])
 
 
-def test_prepared_pairs_train_as_the_problems_do(work):
+def test_prepared_pairs_train_as_the_problems_do(work, capsys):
     settings = [*"--max-prompt-tokens 200 --max-new-tokens 100".split(), *SHAPE, *OPTIMIZER, "--steps", 6]
     tokenizer = work / "prepared"
     main(prepare, "--problems", "tiny#validation", "--limit", 60, "--tokenizer", tokenizer, settings[:4], "--out", work / "pairs")
@@ -112,6 +112,10 @@ def test_prepared_pairs_train_as_the_problems_do(work):
         [row["loss"] for _, row in read_jsonl(work / name / "metrics.jsonl") if "loss" in row] for name in ("from-pairs", "from-problems")
     ]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.05), "the same pairs in another order"
+    pairs = ["--problems", f"prepared:{work}/pairs", *SHAPE, "--out", work / "never"]
+    assert refused(capsys, finetune, pairs, "--limit", 3).startswith("--limit: expected none with prepared:")
+    said = refused(capsys, finetune, pairs, "--max-prompt-tokens", 100)
+    assert said.startswith("--max-prompt-tokens: expected 200, by which")
 
 
 def test_a_text_task_is_validated_by_its_metrics_and_stops_early(work, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """What the training entry points share: problems and programs as token examples, and validation by running programs."""
 
 import difflib
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from coderl_jax.data.prepared import PreparedExamples
 from coderl_jax.data.problems import load_problems, without_tests
 from coderl_jax.data.prompts import program_tokens, prompt_tokens, reindent, repair_prompt, taught_prompt, taught_text
 from coderl_jax.data.tokenizer import Tokenizer
-from coderl_jax.files import UserError
+from coderl_jax.files import UserError, read_json
 from coderl_jax.metrics.codexglue import CHOSEN_BY, codexglue_scores
 from coderl_jax.model.mesh import sampling_mesh
 from coderl_jax.rollout.collect import draw, passing_share
@@ -87,10 +88,19 @@ def judgeable(problems: Sequence[Problem], source: str) -> list[Problem]:
     return kept
 
 
-def prepared_examples(source: str) -> PreparedExamples:
-    """The examples of prepared:FOLDER[#SPLIT], split train where none is named."""
-    place, _, split = source.partition("#")
-    examples = PreparedExamples(place.removeprefix("prepared:"), split or "train")
+def prepared_examples(source: str, lengths: Lengths) -> PreparedExamples:
+    """The examples of prepared:FOLDER[#SPLIT], split train where none is named.
+
+    Raises:
+      UserError: see `PreparedExamples`; they were cut to other lengths.
+    """
+    folder, _, split = source.removeprefix("prepared:").partition("#")
+    examples = PreparedExamples(folder, split or "train")
+    made = read_json(pathlib.Path(folder) / "manifest.json")["settings"]["lengths"]
+    for name, asked in vars(lengths).items():
+        if made[name] != asked:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag}: expected {made[name]}, by which {folder} was prepared, got {asked}; say so, or prepare it again")
     print(f"{len(examples)} examples", file=sys.stderr)
     return examples
 

@@ -30,7 +30,7 @@ def finetune(config: FinetuneConfig) -> None:
     from train.fitting import fit_texts
 
     if config.problems.startswith("prepared:"):
-        examples = prepared_examples(config.problems)
+        examples = prepared_examples(config.problems, config.lengths)
         model = _start(config, [], examples)
     else:
         problems = load_problems(config.problems, config.limit)

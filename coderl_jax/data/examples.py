@@ -37,7 +37,7 @@ _FOR_CALL = re.compile(
     r"\bfor\s+(?=[A-Za-z_]\w*\s*=)(?P<given>.*?),?\s+the\s+(?:output|result|answer)\s+(?:should|must|will)\s+be\b[ \t:]*", re.IGNORECASE
 )
 _SCALAR = re.compile(r"[-+]?\w+(?:\.\w+)?(?:(?<=[eE])[-+]\d+)?")
-_OPERATION = re.compile(r"\s*[-+*/%<>=&|^\[(]|[,:]\d")
+_OPERATION = re.compile(r"\s*[-+*/%<>=&|^\[(]|[,:.]+\d|\s+or\b|\s+if\b.*\belse\b")
 _PUNCTUATION = re.compile(r"\\.|[()\[\]{}\"']", re.DOTALL)
 _DEEPEST = 200  # brackets in brackets; Python reads no more
 _OPENING = tuple("[({\"'")

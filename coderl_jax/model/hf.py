@@ -321,6 +321,9 @@ def export(config: ExportConfig) -> None:
     for file in loaded.folder.iterdir():
         if file.name in _TOKENIZER_FILES:
             shutil.copyfile(file, output.partial / file.name)
+    if (output.partial / "vocab.json").exists() and not (output.partial / "tokenizer_config.json").exists():
+        # Left to guess by the model's type, transformers takes T5's own tokenizer, to which these files mean nothing.
+        write_json(output.partial / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer"})
     save(output.partial, loaded.params, loaded.shape, classes=loaded.classes, dtype=jnp.dtype(config.dtype))
     output.finish()
 

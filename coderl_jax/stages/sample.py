@@ -144,6 +144,7 @@ class EvaluateConfig:
         for name in ("k", "n"):
             value = getattr(self, name)
             expect(len(value) > 0 and all(v >= 1 for v in value), name, "whole numbers >= 1", value)
+        expect(max(self.n) <= max(self.k), "n", f"at most the largest --k, {max(self.k)}", max(self.n))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

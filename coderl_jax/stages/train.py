@@ -151,6 +151,9 @@ class FinetuneConfig:
     def __post_init__(self):
         expect_each(self, "a whole number >= 1", lambda v: v >= 1, "tokenizer_size", "save_every")
         expect_each(self, "a whole number >= 0", lambda v: v >= 0, "seed")
+        if self.problems.startswith("prepared:"):
+            for name in ("limit", "tokenizer", "tokenizer_problems"):
+                expect(not getattr(self, name), name, "none with prepared:, which is whole and brings its own", getattr(self, name))
         if self.init:  # the model brings shape and tokenizer
             for name in ("tokenizer", "tokenizer_problems"):
                 expect(not getattr(self, name), name, "none with --init, which brings its own", getattr(self, name))
