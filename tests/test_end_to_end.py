@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,6 +332,34 @@ def test_a_collapse_is_rolled_back_and_said_aloud(work, tmp_path, capsys):
     assert "rolled back" in capsys.readouterr().err
     best = max(row["validation_pass@1"] for row in rows if "validation_pass@1" in row)
     assert read_json(tmp_path / "rl" / "manifest.json")["best"]["best"] == best >= rows[0]["validation_pass@1"]
+
+
+def test_a_resumed_run_goes_back_to_the_best_that_it_knows_of(work, tmp_path, monkeypatch):
+    """The run was killed after another best had been kept, and before the checkpoint that tells of it was whole."""
+    values, guard, whole_round = [0.5, 0.5, 0.6, 0.4, 0.7, 0.7], Loop._guard, Loop._round
+
+    def guarded(loop, at):
+        loop.evaluate = lambda params: {"validation_pass@1": values[at]}
+        return guard(loop, at)
+
+    def killed(loop, at):
+        if at == 5:
+            loop.close()
+            raise RuntimeError
+        return whole_round(loop, at)
+
+    monkeypatch.setattr(Loop, "_guard", guarded)
+    flags = [*rl_flags(work, rounds=5), "--validate-every", 1, "--save-every", 5, "--on-policy"]
+    main(rl, flags, "--out", tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(Loop, "_round", killed)
+        main(rl, flags, "--out", tmp_path / "cut")
+    (newest,) = (tmp_path / "cut.partial" / "checkpoints").glob("4*")
+    shutil.rmtree(newest)
+    main(rl, flags, "--out", tmp_path / "cut")
+    whole, cut = (rows_of(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+    assert "fell from 0.600 (round 2) to 0.400: rolled back" in whole[3]["event"]
+    assert [{**row, "seconds": None} for row in cut] == [{**row, "seconds": None} for row in whole]
 
 
 def test_critical_sampling_writes_its_budget_and_its_funnel(work):

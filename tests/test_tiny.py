@@ -109,9 +109,9 @@ def test_only_practice_hides_its_solutions():
         assert all(len(set(problem.solutions)) >= 2 for problem in tiny.load_tiny(split))
     practice = tiny.load_tiny("practice")
     assert all(problem.solutions == () for problem in practice)
-    hidden = tiny.practice_solutions()
-    assert list(hidden) == [problem.id for problem in practice]
-    assert all(len(set(programs)) >= 2 for programs in hidden.values())
+    whole = [problem for _, problem in tiny.generate("practice")]
+    assert [problem.id for problem in whole] == [problem.id for problem in practice]
+    assert all(len(set(problem.solutions)) >= 2 for problem in whole)
 
 
 def test_a_task_chains_its_operations():

@@ -148,11 +148,6 @@ class Stream:
     def __next__(self) -> Batch:
         raise NotImplementedError
 
-    @property
-    def epoch(self) -> float:
-        """Passes over the examples so far, as a fraction."""
-        return self._next * self.batch_size / self.examples
-
     def state(self) -> dict[str, Any]:
         """The position, JSON-able: a stream of the same data, batch size and seed goes on from it with `restore`."""
         return {"batches": self._next, **self._identity}

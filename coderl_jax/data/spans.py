@@ -1,6 +1,6 @@
 """Pretraining examples out of plain token sequences: masked spans, and the rest of a program (CodeRL section 3.2).
 
-Both are invertible: source and target together hold every token once, `restored` puts them in order again.
+Both are invertible: source and target together hold every token once.
 """
 
 import math
@@ -110,18 +110,3 @@ def next_tokens_shape(n: int) -> tuple[int, int]:
 def _pivots(n: int) -> tuple[int, int]:
     low, high = (int(round(share * n)) for share in PIVOTS)
     return low, high
-
-
-def restored(example: Example, sentinels: Sequence[int]) -> list[int]:
-    """The tokens of a sequence out of either kind of example."""
-    marks = set(sentinels)
-    source = example.source[1:-1]
-    if not marks.intersection(source):
-        return source + example.target[1:]
-    spans: dict[int, list[int]] = {}
-    for token in example.target[1:-1]:
-        if token in marks:
-            current = spans.setdefault(token, [])
-        else:
-            current.append(token)
-    return [token for mark in source for token in (spans[mark] if mark in marks else [mark])]

@@ -53,7 +53,7 @@ _DIFFICULTIES = {1: "introductory", 2: "interview", 3: "competition"}
 def load_tiny(split: str) -> list[Problem]:
     """The problems of a split: train (1,500), practice (3,000), validation (300) or test (500); or the primer (about 13,000).
 
-    Always the same ones. Those of practice carry no solutions; `practice_solutions` has them, for tests. The primer is to these
+    Always the same ones. Those of practice carry no solutions; `generate` has them. The primer is to these
     problems what a corpus of programs is to a benchmark: a new model reads it once, before it is trained on `train`.
 
     Raises:
@@ -67,11 +67,6 @@ def load_tiny(split: str) -> list[Problem]:
     if split == "practice":
         return [dataclasses.replace(problem, solutions=()) for problem in problems]
     return problems
-
-
-def practice_solutions() -> dict[str, tuple[str, ...]]:
-    """Reference solutions of the practice problems by id. For tests of the generator; training must not see them."""
-    return {problem.id: problem.solutions for _, problem in generate("practice")}
 
 
 @functools.cache
