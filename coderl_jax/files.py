@@ -38,11 +38,11 @@ def shown(value: Any, limit: int = 60) -> str:
 
 
 def existing(path: str | os.PathLike, what: str) -> pathlib.Path:
-    """The path, or UserError where nothing is there."""
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise UserError(f"{what}: expected an existing path, got {str(path)!r}; check the name")
-    return path
+    """The path, or UserError where nothing is there. An empty name, as of a variable that is not set, is not this folder."""
+    found = pathlib.Path(path)
+    if not os.fspath(path) or not found.exists():
+        raise UserError(f"{what}: expected an existing path, got {os.fspath(path)!r}; check the name")
+    return found
 
 
 def from_hub(name: str, what: str, patterns: Sequence[str]) -> pathlib.Path:

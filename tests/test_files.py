@@ -13,6 +13,7 @@ from coderl_jax import cli
 from coderl_jax.config import Judging
 from coderl_jax.files import (
     UserError,
+    existing,
     open_output,
     read_json,
     read_jsonl,
@@ -138,6 +139,11 @@ def test_two_commands_do_not_write_one_output(tmp_path):
         other.kill()
         other.wait()
     assert not open_output(out, Settings(out), {}, folder=True).finished
+
+
+def test_an_empty_name_is_not_this_folder():
+    with pytest.raises(UserError, match="run folder: expected an existing path, got ''"):
+        existing("", "run folder")
 
 
 @pytest.mark.parametrize("out", ["", ".", "/"])
