@@ -162,7 +162,7 @@ def test_scores_are_matched_by_problem_and_index_not_by_place(judged_folder):
     [
         (score_row(0, program="print(1)\n"), "program: expected the program that the verdicts"),
         (score_row(0, (0.3, 0.3, 0.4)), "outcome_probabilities: expected 2 or 4 numbers"),
-        (score_row(0, (0.3, float("nan"))), "outcome_probabilities: expected 2 or 4 numbers"),
+        (score_row(0, (0.3, float("nan"))), "outcome_probabilities: expected a list of finite numbers"),
         (score_row(0, token_values=[0.5, 1.5]), "token_values: expected numbers from 0 to 1"),
         (score_row(0, token_starts=[0]), "token_starts: expected a rising place"),
         (score_row(0, token_starts=[3, 2]), "token_starts: expected a rising place"),
