@@ -10,7 +10,6 @@ chance that one of n submitted ones passes the hidden tests. It needs the verdic
 
 import collections
 import dataclasses
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -170,7 +169,7 @@ def _pass_probability(place: str, row: dict[str, Any]) -> float:
     from coderl_jax.rows import score_from_json
 
     probabilities = score_from_json(place, row).outcome_probabilities
-    if not probabilities or math.isnan(probabilities[-1]):
+    if not probabilities:
         raise UserError(f"{place}: outcome_probabilities: expected numbers, p(passed) last, got {shown(probabilities)}; score again")
     return float(probabilities[-1])
 

@@ -5,11 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from plain_spans import restored
 
 from coderl_jax.config import Lengths
 from coderl_jax.data.prepared import Prepared, PreparedExamples, open_tfds, splits, write_prepared
 from coderl_jax.data.pretraining import DocumentWindows, JoinedWindows, PretrainingStream
-from coderl_jax.data.spans import restored
 from coderl_jax.data.tokenizer import train_tokenizer
 from coderl_jax.files import UserError
 

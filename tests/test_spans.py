@@ -4,25 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_spans import restored
 
 from coderl_jax.data.spans import LONGEST, MASKED, masked_spans, next_tokens, span_lengths, span_shape
 
 SENTINELS = list(range(32099, 31999, -1))
-
-
-def restored(example, sentinels):
-    """The tokens of a sequence out of either kind of example."""
-    marks = set(sentinels)
-    source = example.source[1:-1]
-    if not marks.intersection(source):
-        return source + example.target[1:]
-    spans: dict[int, list[int]] = {}
-    for token in example.target[1:-1]:
-        if token in marks:
-            current = spans.setdefault(token, [])
-        else:
-            current.append(token)
-    return [token for mark in source for token in (spans[mark] if mark in marks else [mark])]
 
 
 @settings(max_examples=200, deadline=None)
