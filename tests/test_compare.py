@@ -154,6 +154,8 @@ def test_what_is_made_to_be_hard_to_compare_is_compared_all_the_same():
     assert not printed_right("1" * 1_000_000 + "x", "1.5", "strict")
     assert not printed_right("1" * 1_000_000 + "x", "1" * 1_000_000 + ".5", "strict")
     assert not printed_right("1\n" * 1_000_000, "2", "apps")
+    assert not printed_right("1 " * 1_000_000, "2", "apps")
+    assert plain.parts([[[]] * 1_000_000] * 1_000, 50) > 50
     colliding = {"s": [n * (2**61 - 1) for n in range(200_000)]}
     assert not returned_right(plain.decode(colliding, keys=3), [1], "strict")
     assert not returned_right(plain.decode({"d": [[n, 1] for n in colliding["s"]]}, keys=largest_dict([{"1": {"2": 3}}])), {}, "apps")

@@ -40,6 +40,28 @@ def verdict():
         yield lambda program, setup, *asserts: judge.judge([program], [AssertTests(setup=setup, asserts=asserts)])[0]
 
 
+NAMES = """
+import sys
+frame = sys._getframe()
+while frame:
+    if "_ORDERS" in frame.f_globals:
+        orders = frame.f_globals["_ORDERS"]
+        names = orders["names"]
+        orders["names"] = lambda module, asked: {**names(module, asked), "range": lambda *_: []}
+    frame = frame.f_back
+def f(n): return 0
+"""
+KEYED = """
+import functools
+class K:
+    def __init__(self, x):
+        self.x = x
+    @functools.cached_property
+    def key(self):
+        return self.x * 2
+    def __eq__(self, o):
+        return self.key == o.key
+"""
 IS_NUMBERS = "assert np.array(answer(3)).dtype == np.float64"
 # Setup, test, program.
 FORGED = {
@@ -62,6 +84,17 @@ FORGED = {
         "",
         "try:\n    f(-1)\nexcept:\n    pass\nelse:\n    assert False",
         "import os\ndef f(n): os._exit(1)",
+    ),
+    "a name that nobody asked for": ("def check(f):\n    for x in range(5): assert f(x) == x + 1", "check(f)", NAMES),
+    "what the tests' class computes once": (
+        KEYED,
+        "assert make(3) == K(5)",
+        KEYED + "def make(n):\n    k = K(0)\n    vars(k)['key'] = 10\n    return k",
+    ),
+    "an end of a loop around it": (
+        "",
+        "for got, want in zip(map(f, [1, 2]), [5, 6]):\n    assert got == want",
+        "def f(n): raise StopIteration",
     ),
     "an address for numpy": ("import numpy as np", IS_NUMBERS, ADDRESS),
     "an address in an instance": ("import numpy as np\n" + POINT, IS_NUMBERS, POINT + ADDRESS.replace("A()", "P(1)")),
@@ -102,6 +135,19 @@ def test_changes_in_place_arrive_by_keyword_and_with_an_exception(verdict):
     assert verdict(rotate, "", by_keyword, raising).tests_passed == 2
 
 
+def test_changes_in_place_that_compare_equal_arrive_too(verdict):
+    program = "def f(d):\n    for k in sorted(d): d[k] = d.pop(k)\ndef g(x): x[:] = [True, False]"
+    ordered, told_apart = "d = {'b': 1, 'a': 2}\nf(d)\nassert list(d) == ['a', 'b']", "x = [1, 0]\ng(x)\nassert x[0] is True"
+    assert verdict(program, "", ordered, told_apart).tests_passed == 2
+
+
+def test_instances_are_whole_before_a_set_of_another_hashes_them(verdict):
+    frozen = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass K:\n    n: int\n"
+    classes = frozen + "class G:\n    def __init__(self, ks): self.ks = ks\n"
+    found = verdict(classes + "def f(g): return G({K(k.n + 1) for k in g.ks})", classes, "assert f(G({K(1)})).ks == {K(2)}")
+    assert found.outcome.label == "passed", found
+
+
 def test_a_program_out_of_memory_is_told_so_at_once(verdict):
     found = verdict("kept = None\ndef f(n):\n    global kept\n    while True: kept = (kept, 1.5 * n)", "", "assert f(1) == 1")
     assert (found.error_type, found.outcome.label) == ("MemoryLimit", "runtime_error")
@@ -119,10 +165,10 @@ def test_answers_may_be_long_test_by_test():
 
 
 def test_what_a_program_forges_is_not_kept_whole():
-    program = REPORTS + "tell(b'[\"error\", 0, \"' + b'A' * 999999 + b'\", \"\", 1]\\n')"
+    program = REPORTS + "tell(b'[\"error\", 0, \"' + b'A' * 99999 + b'\", \"' + b'B' * 99999 + b'\", 1]\\n')"
     with Judge(Judging(time_limit=2.0)) as judge:
         (found,) = judge.judge([program], [CallTests(fn_name="f", inputs=([1],), outputs=(1,))])
-    assert found.error_type == "A" * 100
+    assert (found.error_type, found.error_message) == ("A" * 100, "B" * 1000)
 
 
 @pytest.mark.parametrize("depth", [900, 990, 997])

@@ -158,15 +158,21 @@ def test_a_program_that_ends_late_but_fairly_is_not_failed_in_the_moment_of_its_
     assert clock.remaining() == pytest.approx(0.5)
 
 
-def test_threads_of_its_own_are_no_busy_machine():
+SPIN = "import hashlib, os, threading, time\ndef work(): hashlib.sha256(bytes(1 << 20))\n"
+STEADY = SPIN + "def spin():\n    while True: work()\nfor _ in range(16): threading.Thread(target=spin, daemon=True).start()\n"
+CHURNING = SPIN + (
+    "def spin(until):\n    while time.monotonic() < until: work()\n"
+    "    threading.Thread(target=spin, args=(time.monotonic() + (0.05 if until < 1e9 else 1e9),), daemon=True).start()\n"
+    "for _ in range(12): threading.Thread(target=spin, args=(0,), daemon=True).start()\n"
+    "threading.Thread(target=spin, args=(1e10,), daemon=True).start()\n"
+)
+
+
+@pytest.mark.parametrize("threads", [STEADY, CHURNING])
+def test_threads_of_its_own_are_no_busy_machine(threads):
     """A sleeping main thread would gain time by them."""
-    program = (
-        "import hashlib, os, threading, time\n"
-        "def spin():\n    while True: hashlib.sha256(bytes(1 << 20))\n"
-        "for _ in range(16): threading.Thread(target=spin, daemon=True).start()\n"
-        "time.sleep(4)\nprint(6, flush=True)\nos._exit(0)"
-    )
     with Judge(Judging(time_limit=1.0)) as judge:
+        program = threads + "time.sleep(4)\nprint(6, flush=True)\nos._exit(0)"
         assert judge.judge([program], [StdinTests(inputs=("",), outputs=("6",))])[0].error_type == "TimeLimit"
 
 

@@ -15,16 +15,16 @@ import json
 import os
 import sys
 import types
+from collections.abc import Sequence
 from typing import Any
 
 from coderl_jax.sandbox import mirror
 from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, name_of, new_module, to_line, trace
 
 _BUILT_IN = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
-_MADE_OTHERWISE = (UnicodeEncodeError, UnicodeDecodeError, UnicodeTranslateError, BaseExceptionGroup)
+# Not made of a message; and the one by which a program would end a loop of the tests around its calls.
+_MADE_OTHERWISE = (UnicodeEncodeError, UnicodeDecodeError, UnicodeTranslateError, BaseExceptionGroup, StopIteration)
 _READY = b'["ready"]\n'
-# By other names of this kind libraries ask what an object is: numpy reads memory where `__array_interface__` says.
-_ASKED = ("__name__", "__qualname__", "__doc__", "__module__")
 LINE_LIMIT = 8 << 20  # bytes of one message between the two
 
 
@@ -95,10 +95,11 @@ def serve(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: int) -
             line.send(*answer)
 
 
-def _changeable(values: list[Any]) -> list[Any]:
-    """A call's arguments that it may change in place, on either side."""
+def _changeable(values: Sequence[Any], encoded: list[Any] | None = None) -> list[Any]:
+    """A call's arguments that it may change in place, on either side, or their JSON forms."""
     _, arguments, keywords = values
-    return [value for value in (*arguments, *keywords.values()) if type(value) in (list, dict, set)]
+    forms = [*arguments, *keywords.values()] if encoded is None else [*encoded[1], *(form for _, form in encoded[2]["d"])]
+    return [form for value, form in zip([*arguments, *keywords.values()], forms, strict=True) if type(value) in (list, dict, set)]
 
 
 def _bases(error: BaseException) -> list[str]:
@@ -157,9 +158,9 @@ class Session:
                 raise EOFError
             self._line.send(order, encoded, table)
             kind, data, rows = self._line.receive()
-            (value, changed), _ = mirror.unpack(data, rows, self._classes, self._special, instances)
+            (value, changed), _ = mirror.unpack(data, rows, self._classes, self._special, instances, from_program=True)
             if order == "call":
-                _copy_changes(changed, _changeable(list(operands)))
+                _copy_changes(changed, _changeable(operands), data[1], _changeable(operands, encoded))
             if kind == "raise":
                 value = self._as_exception(*value)
         except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -173,7 +174,8 @@ class Session:
         """Have instances of the classes that the tests define, and the program by the same names, cross as their attributes."""
         own = [name for name, value in space.items() if isinstance(value, type) and value.__module__ == space["__name__"]]
         if own:
-            self._classes = mirror.mirrored(space, self.ask("classes", own))
+            theirs = self.ask("classes", own)
+            self._classes = mirror.mirrored(space, [name for name in own if name in theirs])
 
     def _special(self, tag: str, content: Any) -> Any:
         return _BUILT_IN[content] if tag == "y" else Remote(self, content)
@@ -195,9 +197,10 @@ def _remote_only(value: Any) -> dict[str, Any]:
     raise TypeError(f"a test can pass plain data and built-in types to a program, not {type(value).__name__}")
 
 
-def _copy_changes(changed: list[Any], arguments: list[Any]) -> None:
-    for new, old in zip(changed, arguments, strict=False):
-        if type(new) is not type(old) or new == old:
+def _copy_changes(changed: list[Any], arguments: list[Any], after: list[Any], before: list[Any]) -> None:
+    """Bring arguments up to date that came back in another JSON form: `==` would not see all changes, and may be the tests' own."""
+    for new, old, form, earlier in zip(changed, arguments, after, before, strict=True):
+        if type(new) is not type(old) or to_line(form) == to_line(earlier):
             continue
         if isinstance(old, list):
             old[:] = new
@@ -217,7 +220,7 @@ class Remote:
         return self._session.ask("call", self, list(arguments), keywords)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__") and name not in _ASKED:
+        if name.startswith(mirror.PROTOCOLS):
             raise AttributeError(name)
         return self._session.ask("get", self, name)
 
@@ -251,7 +254,8 @@ def run_tests(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: in
     test: int | None = None
     try:
         space = {name: importlib.import_module("numpy" if name == "np" else name) for name in job["modules"]}
-        space |= {"__name__": "tests"} | session.ask("names", job["names"])
+        found = session.ask("names", job["names"])
+        space |= {"__name__": "tests"} | {name: found[name] for name in job["names"] if name in found}  # and no other that a program adds
         exec(job["setup"], space)
         session.mirror(space)
         channel.write(_READY)

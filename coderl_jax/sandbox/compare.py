@@ -11,11 +11,12 @@ proportion to its length.
 import decimal
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 Comparison = Literal["strict", "apps"]
 
+_TOKEN = re.compile(r"\S+")
 _TOLERANCE = decimal.Decimal("1e-5")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")  # one way only to read a text: no backtracking
@@ -113,25 +114,26 @@ def _all_close(got: list[str], wanted: list[str]) -> bool:
 
 def _same_sets(got: list[str], wanted: list[str]) -> bool:
     different = [line for line in set(got) if not line.isspace()]
-    if _all_of((frozenset(line.split()) for line in different), {frozenset(line.split()) for line in wanted}):
-        return True
+    return _covered(different, wanted, str) or _covered(different, wanted, lambda token: round(float(token), 3))
+
+
+def _covered(got: list[str], wanted: list[str], key: Callable[[str], Any]) -> bool:
+    """Whether the lines of both are the same set, each line the set of its tokens' keys. Ends at the first token that is not wanted."""
     try:
-        return _all_of(map(_rounded, different), set(map(_rounded, wanted)))
+        sets = {frozenset(map(key, line.split())) for line in wanted}
+        known, missing = frozenset().union(*sets), set(sets)
+        for line in got:
+            tokens = set()
+            for found in _TOKEN.finditer(line):
+                token = key(found.group())
+                if token not in known:
+                    return False
+                tokens.add(token)
+            if tokens not in sets:
+                return False
+            missing.discard(frozenset(tokens))
     except ValueError:
         return False
-
-
-def _rounded(line: str) -> frozenset[float]:
-    return frozenset(round(float(token), 3) for token in line.split())
-
-
-def _all_of(parts: Iterable[frozenset], wanted: set[frozenset]) -> bool:
-    """Whether the set of the parts is the wanted one. No more of them are made than there are up to one that is not wanted."""
-    missing = set(wanted)
-    for part in parts:
-        if part not in wanted:
-            return False
-        missing.discard(part)
     return not missing
 
 

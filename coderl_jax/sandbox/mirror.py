@@ -10,6 +10,8 @@ from typing import Any
 
 from coderl_jax.sandbox import plain
 
+PROTOCOLS = ("__array", "__dlpack", "__arrow", "__dataframe", "__cuda")
+"""How names begin by which libraries ask an object for its memory: numpy reads where `__array_interface__` says."""
 Row = list[Any]
 """[class name, JSON form of the attributes]."""
 
@@ -47,16 +49,22 @@ def pack(value: Any, classes: dict[str, type], opaque: Callable[[Any], Any], kno
 
 
 def _means_something(kind: type, name: str) -> bool:
-    """Whether an attribute would stand for a method of the class, or for what libraries ask an object."""
-    return callable(getattr(kind, name, None)) or (name.startswith("__") and name.endswith("__"))
+    """Whether an attribute would stand for a method of the class, for what it computes once, or for what libraries ask an object."""
+    own = type(next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None))
+    return name.startswith(PROTOCOLS) or (hasattr(own, "__get__") and not hasattr(own, "__set__"))
 
 
 def unpack(
-    body: Any, table: list[Row], classes: dict[str, type], special: Callable[[str, Any], Any], known: Sequence[Any] = ()
+    body: Any,
+    table: list[Row],
+    classes: dict[str, type],
+    special: Callable[[str, Any], Any],
+    known: Sequence[Any] = (),
+    from_program: bool = False,
 ) -> tuple[Any, list[Any]]:
     """Inverse of `pack`: the value and its instances; those of `known` are brought up to date, the others are new.
 
-    An attribute that would take a method's place is left out: the sender may be a program, and the method the receiver's own.
+    From a program, an attribute that would take a method's place is left out: it must not change what the receiver's class means.
 
     Raises:
       ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError: what came is not what `pack` gives.
@@ -68,8 +76,10 @@ def unpack(
     def part(tag: str, content: Any) -> Any:
         return instances[content] if tag == "n" else special(tag, content)
 
-    for instance, (_, attributes) in zip(instances, table, strict=True):
+    for instance, (_, attributes) in reversed(list(zip(instances, table, strict=True))):  # parts first: a set hashes them
         now = dict(plain.decode(attributes, part))
+        if from_program:
+            now = {name: value for name, value in now.items() if not _means_something(type(instance), name)}
         vars(instance).clear()
-        vars(instance).update((name, value) for name, value in now.items() if not _means_something(type(instance), name))
+        vars(instance).update(now)
     return plain.decode(body, part), instances

@@ -8,6 +8,7 @@ The encoder runs beside the program, which can make it say anything; what it say
 decoder calls nothing of the program's.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,18 @@ class _Encoder:
             if type(plain) in (int, float, bool, str, complex):
                 return self.encode(plain, 0)
         return {"o": _NAME(kind)[:100]} if self.opaque is None else self.opaque(value)
+
+
+def parts(data: Any, most: int = sys.maxsize) -> int:
+    """How many values a JSON value holds, itself included; where there are more than `most`, some number above it."""
+    count, waiting = 1, [data]
+    while waiting and count <= most:
+        part = waiting.pop()
+        if isinstance(part, list | dict):
+            count += len(part)
+            if count <= most:
+                waiting.extend(part if isinstance(part, list) else part.values())
+    return count
 
 
 def decode(data: Any, special: Callable[[str, Any], Any] | None = None, keys: int | None = None) -> Any:

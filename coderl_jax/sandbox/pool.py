@@ -90,15 +90,18 @@ class Process:
         Less what other threads of its own ran: they may be what it waited for. Infinite once the process is gone: how long it waited is
         lost then, and news of its end is on the way.
         """
-        times, outside = [(0, 0)], self._number_outside()  # on a processor, and in the queue, nanoseconds
+        times, outside, all_ran = [(0, 0)], self._number_outside(), 0.0  # on a processor, and in the queue, nanoseconds
         with contextlib.suppress(OSError):
             for thread in os.listdir(f"/proc/{outside}/task"):
                 with contextlib.suppress(OSError), open(f"/proc/{outside}/task/{thread}/schedstat") as file:  # a thread may have ended
                     ran, waited, _ = map(int, file.read().split())
                     times.append((ran, waited))
+        with contextlib.suppress(OSError), open(f"/proc/{outside}/stat") as file:  # of threads that have ended, too
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+            all_ran = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
         ran, waited = max(times)
-        by_itself = sum(time for time, _ in times) - ran
-        return math.inf if self._number_outside() == -1 else max(0, waited - by_itself) * 1e-9
+        by_itself = max(0.0, all_ran - ran * 1e-9)
+        return math.inf if self._number_outside() == -1 else max(0.0, waited * 1e-9 - by_itself)
 
     def _number_outside(self) -> int:
         """The process id in our own namespace, -1 once the process is gone."""

@@ -26,6 +26,7 @@ OUTPUT_LIMIT = 16 << 20  # bytes a program may print, at least
 WALL_FACTOR = 10.0  # wall time, run queue included, that ends a test: so many time limits
 MESSAGE_LIMIT = 1000
 NAME_LIMIT = 100
+_PARTS = 8  # times as many as the expected value has: an answer of more is wrong, however its lists, tuples and dicts are written
 _SAMPLE = 0.05  # seconds; a test that took longer has its run-queue time read
 
 
@@ -44,8 +45,8 @@ _WRONG = Result(Outcome.FAILED_TEST)
 
 
 def failure(error_type: str, message: str, line: int | None = None, outcome: Outcome = Outcome.RUNTIME_ERROR) -> Result:
-    """The result of a test that ended in an error."""
-    return Result(outcome, error_type, message, line)
+    """The result of a test that ended in an error. Only so much of it is kept: a program may say anything."""
+    return Result(outcome, error_type[:NAME_LIMIT], message[:MESSAGE_LIMIT], line)
 
 
 class Clock:
@@ -108,7 +109,7 @@ class Trial:
         return Verdict(
             outcome=worst.outcome,
             error_type=worst.error_type,
-            error_message=None if worst.error_message is None else worst.error_message[:MESSAGE_LIMIT],
+            error_message=worst.error_message,
             error_line=worst.error_line,
             tests_passed=sum(result.outcome is Outcome.PASSED for result in results),
             tests_total=len(self._tests),
@@ -181,7 +182,7 @@ class Trial:
             case ["compiled"]:
                 return None
             case ["compile_error", str(name), str(message), line]:
-                return failure(name[:NAME_LIMIT], message, self._line(line), Outcome.COMPILE_ERROR)
+                return failure(name, message, self._line(line), Outcome.COMPILE_ERROR)
             case ["timeout"]:
                 return failure("TimeLimit", f"no end of compilation within {COMPILE_LIMIT:g} s", None, Outcome.COMPILE_ERROR)
         name, message = _how_it_ended(process.status)
@@ -283,6 +284,9 @@ class Trial:
         self._seconds = time.monotonic() - start
 
     def _compare(self, answer: Any, expected: Any) -> Result:
+        most = _PARTS * plain.parts(expected)
+        if plain.parts(answer, most) > most:
+            return _WRONG
         try:
             value = plain.decode(answer, keys=compare.largest_dict(expected))
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError, AttributeError):
@@ -296,7 +300,7 @@ class Trial:
             case ["error", _, "MemoryError", str(), line]:
                 return failure("MemoryLimit", f"needs more than {self._settings.memory_limit} MiB", self._line(line), outcome)
             case ["error", _, str(name), str(message), line]:
-                return failure(name[:NAME_LIMIT], message, self._line(line), outcome)
+                return failure(name, message, self._line(line), outcome)
             case ["timeout"]:
                 return failure("TimeLimit", f"no end within {self._settings.time_limit:g} s", None, outcome)
             case ["flood"]:
