@@ -7,6 +7,7 @@ passes the most example tests; among those, the one that the critic (else the ac
 """
 
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +49,7 @@ def read_problem(config: SolveConfig) -> Any:
 
     def text(path: str, what: str) -> str:
         try:
-            return existing(path, what).read_text(encoding="utf-8")
+            return existing(path, what).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: {what}: expected a UTF-8 text file, got {error}; check it") from None
 
@@ -58,7 +59,8 @@ def read_problem(config: SolveConfig) -> Any:
     starter = text(config.starter_code, "--starter-code") if config.starter_code else None
     examples = extract_examples(statement, starter)
     call_based = starter is not None or isinstance(examples, CallTests)
-    return PublicProblem(id=config.problem, statement=statement, starter_code=starter, example_tests=examples, call_based=call_based)
+    name = pathlib.Path(config.problem).name  # not the path: however it is written, the programs are the same
+    return PublicProblem(id=name, statement=statement, starter_code=starter, example_tests=examples, call_based=call_based)
 
 
 def judged_programs(config: SolveConfig, problem: Any, judge: Any) -> tuple[list, list[float]]:

@@ -454,3 +454,8 @@ def test_humanevals_solutions_pass_the_examples_of_their_statements(shared):
     verdicts = judge([p.solutions[0] for p in problems], [p.example_tests for p in problems], Judging(time_limit=10.0))
     failing = {p.id for p, verdict in zip(problems, verdicts, strict=True) if verdict.outcome is not Outcome.PASSED}
     assert failing <= {"HumanEval/47", "HumanEval/116", "HumanEval/130", "HumanEval/148"}
+
+
+def test_markdowns_fences_are_not_part_of_an_example():
+    statement = "Add.\n\n## Example\n\n### Input\n\n```\n1 2\n```\n\n### Output\n\n```text\n3\n```\n"
+    assert extract_examples(statement, None) == StdinTests(inputs=("1 2\n",), outputs=("3\n",))

@@ -411,6 +411,20 @@ def test_the_parameters_that_validate_best_are_kept_of_equals_the_last(tmp_path)
     json.dumps(progress)
 
 
+def test_a_fit_whose_best_parameters_were_refused_is_not_finished_and_comes_by_them_again(tmp_path):
+    class Full(list):
+        def append(self, params):
+            if self:
+                raise UserError("no space left")
+            super().append(params)
+
+    first, again = iter([0.5, 0.4, 0.9, 0.8]), iter([0.9, 0.8])
+    with pytest.raises(UserError, match="expected room for the best parameters, those of update 30"):
+        run_fit(tmp_path, evaluate=lambda params: {"score": next(first)}, choose="score", kept=Full())
+    found = run_fit(tmp_path, evaluate=lambda params: {"score": next(again)}, choose="score")
+    assert found == {"best": 0.9, "best_step": 30}
+
+
 def test_better_parameters_that_the_store_refuses_are_no_wait_and_equal_ones_are(tmp_path, capsys):
     class Full(list):
         """Refuses the second and the third that it is given."""

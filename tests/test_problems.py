@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import keyword
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from coderl_jax.rows import problem_from_json
 from coderl_jax.types import CallTests, Problem, StdinTests
 
 TEXT = st.text(max_size=12)
-NAME = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
+NAME = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: not keyword.iskeyword(name))
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),

@@ -93,6 +93,7 @@ class Loop:
         self.replay = Replay(folder / "replay", config.replay) if config.replay else None
         self.staleness_clip = config.staleness_clip or (1.0 if config.replay else None)
         self.progress = Progress()
+        self.lost: int | None = None  # the round whose parameters are the best and could not be kept
         wanted = "behaviour" in self.objective.NEEDS or self.staleness_clip
         logprobs = (lambda params, texts: self._over(self.logprobs, params, texts)) if wanted else None
         self.drawing = Drawing(config, folder, problems, self.requests, sampler, judge, self._problems_of, logprobs)
@@ -103,7 +104,7 @@ class Loop:
 
         from coderl_jax import hosts
         from coderl_jax.learner.checkpoint import stop_on_signal
-        from coderl_jax.learner.fit import MOST_SKIPPED
+        from coderl_jax.learner.fit import MOST_SKIPPED, not_kept
         from coderl_jax.learner.trackers import RunLog
 
         self._resume()
@@ -129,7 +130,8 @@ class Loop:
                 bar.set_postfix(passed=f"{row['outcomes']['passed']:.3f}", **best)
                 stopping = stop.due(at)
                 # With every new best too: a resumed run's best is then one that it knows of.
-                if stopping or at % self.config.save_every == 0 or at in (rounds, self.progress.best_round):
+                due = stopping or at % self.config.save_every == 0 or at in (rounds, self.progress.best_round)
+                if due and self.lost is None:  # else a resumed run would not come by the lost parameters again
                     self._save()
                 if stopping and at < rounds:
                     self.close()
@@ -137,6 +139,8 @@ class Loop:
             if not self.evaluate:
                 self.actor.save(self.folder / "model", self.state.params)
             self.close()
+        if self.lost is not None:
+            raise not_kept(self.folder, f"round {self.lost}")
         return self.progress
 
     def close(self) -> None:
@@ -310,9 +314,12 @@ class Loop:
         row: dict[str, Any] = {"validation_pass@1": value}
         progress = self.progress
         if progress.best is None or value > progress.best:
+            self.lost = None
             if kept(lambda: self.actor.save(self.folder / "model", self.state.params)):
                 self.best.save(at, self._states(), self._beta())
                 progress.best, progress.best_round = value, at
+            else:
+                self.lost = at
         elif value < progress.best - self.config.guard.max_drop and (restored := self.best.restore(self._states(), progress.best_round)):
             fell = f"validation pass@1 fell from {progress.best:.3f} (round {progress.best_round}) to {value:.3f}"
             row["event"] = self._rolled_back(at, self._taken(*restored), fell)

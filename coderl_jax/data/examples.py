@@ -36,6 +36,7 @@ _GIVES = re.compile(
 _FOR_CALL = re.compile(
     r"\bfor\s+(?=[A-Za-z_]\w*\s*=)(?P<given>.*?),?\s+the\s+(?:output|result|answer)\s+(?:should|must|will)\s+be\b[ \t:]*", re.IGNORECASE
 )
+_FENCE = re.compile(r"\s*(?:```+|~~~+)\s*\w*\s*")
 _SCALAR = re.compile(r"[-+]?\w+(?:\.\w+)?(?:(?<=[eE])[-+]\d+)?")
 _OPERATION = re.compile(r"\s*[-+*/%<>=&|^\[(]|[,:.]+\d|\s+or\b|\s+if\b.*\belse\b")
 _PUNCTUATION = re.compile(r"\\.|[()\[\]{}\"']", re.DOTALL)
@@ -183,7 +184,8 @@ def _stdin_pairs(statement: str) -> Iterator[tuple[str, str]]:
 
 
 def _block(lines: list[str], first_paragraph: bool = False) -> str:
-    """Lines without the blank ones around them, as a text that ends in a newline."""
+    """Lines without the blank ones around them and Markdown's fences, as a text that ends in a newline."""
+    lines = [line for line in lines if not _FENCE.fullmatch(line)]
     filled = [i for i, line in enumerate(lines) if line.strip()]
     if not filled:
         return "\n"

@@ -104,10 +104,11 @@ def fit(
 
     Raises:
       Preempted: SIGTERM or Ctrl-C came; the state is saved.
-      UserError: the loss stays exploded after `MAX_ROLLBACKS` roll-backs, or before the first checkpoint.
+      UserError: the loss stays exploded after `MAX_ROLLBACKS` roll-backs, or before the first checkpoint; the best parameters could not
+        be kept.
     """
     checkpoints = Checkpoints(plan.folder / "checkpoints")
-    progress = {"best": None, "best_step": 0, "waited": 0, "rollbacks": 0}
+    progress = {"best": None, "best_step": 0, "waited": 0, "rollbacks": 0, "lost": 0}
     pending: list[dict[str, Any]] = []  # what the updates since the last row logged
     restored = checkpoints.restore(state)
     if restored:
@@ -160,7 +161,7 @@ def fit(
                         log.write(at, **_since(pending, began, before, schedule(at - 1) * float(state.step_scale)))
                     print(f"stopped early: {plan.choose} is best at update {progress['best_step']}, which is kept", file=sys.stderr)
             stopping = stop.due(at)
-            if stopping or at % plan.save_every == 0 or last:
+            if (stopping or at % plan.save_every == 0 or last) and not progress["lost"]:
                 save(at)
             if stopping and not last:
                 checkpoints.wait()
@@ -170,7 +171,7 @@ def fit(
         if plan.choose is None:
             plan.keep(state.params)
         checkpoints.close()
-    return {name: progress[name] for name in ("best", "best_step")}
+    return _ended(plan, progress)
 
 
 def _rolled_back(checkpoints: Checkpoints, state: TrainState, times: int, at: int) -> tuple[TrainState, str]:
@@ -199,10 +200,23 @@ def kept(keep: Callable[[], None]) -> bool:
     return True
 
 
+def _ended(plan: Fit, progress: dict[str, Any]) -> dict[str, Any]:
+    """What `fit` returns. Of a fit that lost its best parameters no later checkpoint was saved: run again, it comes by them again."""
+    if progress["lost"]:
+        raise not_kept(plan.folder, f"update {progress['lost']}")
+    return {name: progress[name] for name in ("best", "best_step")}
+
+
+def not_kept(folder: pathlib.Path, when: str) -> UserError:
+    """What a run that could not keep its best parameters ends with: finished, it would pass others off as them."""
+    return UserError(f"{folder}: output: expected room for the best parameters, those of {when}, got none; make room, run it again")
+
+
 def _chosen(progress: dict[str, Any], value: float, at: int, keep: Callable[[], None]) -> dict[str, Any]:
     """Progress after an evaluation; parameters as good as any are kept: of equals the last, for what passes nothing yet learns unseen."""
     if progress["best"] is None or value > progress["best"]:
-        return {**progress, "best": value, "best_step": at, "waited": 0} if kept(keep) else progress
+        better = {"best": value, "best_step": at, "waited": 0, "lost": 0} if kept(keep) else {"lost": progress["lost"] or at}
+        return {**progress, **better}
     as_good = value == progress["best"] and kept(keep)
     return {**progress, "best_step": at if as_good else progress["best_step"], "waited": progress["waited"] + 1}
 
