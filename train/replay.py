@@ -56,7 +56,7 @@ class Replay:
         return self._folder / f"{number}.npz"
 
     def _keep(self, at: int, rollout: Rollout) -> None:
-        self._kept = {number: kept for number, kept in self._kept.items() if number > at - self._rounds} | {at: rollout}
+        self._kept = {number: old for number, old in self._kept.items() if number > at - self._rounds} | {at: rollout}
         if not hosts.is_first():
             return
         arrays = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}

@@ -77,18 +77,19 @@ class Checkpoints:
           UserError: the checkpoint holds another model or optimizer.
         """
         self.wait()
-        found = [self._checkpointer.latest] if step is None else [each for each in self._checkpointer.checkpoints if each.step == step]
-        if not found or found[0] is None:
+        there = self._checkpointer.checkpoints
+        found = self._checkpointer.latest if step is None else next((each for each in there if each.step == step), None)
+        if found is None:
             return None
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
         try:
-            state = self._checkpointer.load(found[0], abstract)
+            state = self._checkpointer.load(found, abstract)
         except (ValueError, KeyError, TypeError) as error:
             why = str(error).splitlines()[0][:120]
             raise UserError(
                 f"{self._checkpointer.directory}: checkpoint: expected this model's shapes, got another's ({why}); use another --out"
             ) from None
-        return state, self._checkpointer.metadata(found[0]).custom_metadata
+        return state, self._checkpointer.metadata(found).custom_metadata
 
     def close(self) -> None:
         """Wait for the save under way, and end."""

@@ -14,12 +14,11 @@ import itertools
 import json
 import os
 import sys
-import types
 from collections.abc import Sequence
 from typing import Any
 
-from coderl_jax.sandbox import mirror
-from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, name_of, new_module, to_line, trace
+from coderl_jax.sandbox import mirror, plain
+from coderl_jax.sandbox.child import LOADED, Channel, compile_program, describe, load, new_module, to_line, trace
 
 _BUILT_IN = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
 # Not made of a message; and the one by which a program would end a loop of the tests around its calls.
@@ -104,15 +103,15 @@ def _changeable(values: Sequence[Any], encoded: list[Any] | None = None) -> list
 
 def _bases(error: BaseException) -> list[str]:
     """Names of an exception's class and of those above it."""
-    return [name_of(kind) for kind in type(error).__mro__]
+    return [plain.name_of(kind) for kind in type(error).__mro__]
 
 
-def _names(module: types.ModuleType, names: list[str]) -> dict[str, Any]:
-    return {name: vars(module)[name] for name in names if name in vars(module)}
+def _only(names: list[str], space: dict[str, Any]) -> dict[str, Any]:
+    return {name: space[name] for name in names if name in space}
 
 
 _ORDERS = {
-    "names": _names,
+    "names": lambda module, names: _only(names, vars(module)),
     "call": lambda _, function, arguments, keywords: function(*arguments, **keywords),
     "get": lambda _, value, name: getattr(value, name),
     "set": lambda _, value, name, new: setattr(value, name, new),
@@ -254,8 +253,7 @@ def run_tests(job: dict[str, Any], channel: Channel, forbid: Any, descriptor: in
     test: int | None = None
     try:
         space = {name: importlib.import_module("numpy" if name == "np" else name) for name in job["modules"]}
-        found = session.ask("names", job["names"])
-        space |= {"__name__": "tests"} | {name: found[name] for name in job["names"] if name in found}  # and no other that a program adds
+        space |= {"__name__": "tests"} | _only(job["names"], session.ask("names", job["names"]))  # a program may add others
         exec(job["setup"], space)
         session.mirror(space)
         channel.write(_READY)

@@ -26,7 +26,6 @@ MESSAGE_LIMIT = 1000
 _CODE_LIMIT = 8 << 20  # bytes of compiled code worth keeping
 _OWN_FRAMES = 8  # between `run` and the program's own, at most; as deep as in an interpreter of its own a program may go
 HEADER = 8  # bytes at the start of a job's file that give the length of the job
-_NAME = type.__dict__["__name__"].__get__
 _encode = json.encoder.c_make_encoder(None, None, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True)
 _COMPILED, LOADED = b'["compiled"]\n', b'["loaded"]\n'
 _OUT_OF_MEMORY = b'["error", null, "MemoryError", "", null]\n'
@@ -99,12 +98,7 @@ def describe(error: BaseException, traceback: types.TracebackType | None) -> tup
         if traceback.tb_frame.f_code.co_filename == FILE:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
-    return name_of(type(error)), message, line
-
-
-def name_of(kind: type) -> str:
-    """A class's name, whatever its metaclass says; 100 characters at most."""
-    return _NAME(kind)[:100]
+    return plain.name_of(type(error)), message, line
 
 
 def run(work: Callable[[], None], channel: Channel) -> NoReturn:

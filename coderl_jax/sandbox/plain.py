@@ -15,6 +15,7 @@ from typing import Any
 MAX_DEPTH = 100
 MAX_PARTS = 1_000_000
 _SMALL = 1 << 63
+NAME_LIMIT = 100  # characters
 _NAME = type.__dict__["__name__"].__get__  # a metaclass can lie about __name__, not about this
 
 
@@ -32,6 +33,11 @@ class Opaque:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+def name_of(kind: type) -> str:
+    """A class's name, whatever its metaclass says; NAME_LIMIT characters at most."""
+    return _NAME(kind)[:NAME_LIMIT]
 
 
 def encode(value: Any, opaque: Callable[[Any], Any] | None = None) -> Any:
@@ -91,11 +97,11 @@ class _Encoder:
             return {"c": [complex.real.__get__(value), complex.imag.__get__(value)]}
         if bytes in bases or bytearray in bases:
             return {"b": bytes(value).hex()}
-        if kind.__module__ == "numpy" and _NAME(kind) != "ndarray" and hasattr(value, "item"):
+        if kind.__module__ == "numpy" and name_of(kind) != "ndarray" and hasattr(value, "item"):
             plain = value.item()  # a numpy scalar equals its Python value
             if type(plain) in (int, float, bool, str, complex):
                 return self.encode(plain, 0)
-        return {"o": _NAME(kind)[:100]} if self.opaque is None else self.opaque(value)
+        return {"o": name_of(kind)} if self.opaque is None else self.opaque(value)
 
 
 def parts(data: Any, most: int = sys.maxsize) -> int:

@@ -24,8 +24,6 @@ from coderl_jax.types import AssertTests, CallTests, Outcome, StdinTests, Tests,
 COMPILE_LIMIT = 10.0  # seconds
 OUTPUT_LIMIT = 16 << 20  # bytes a program may print, at least
 WALL_FACTOR = 10.0  # wall time, run queue included, that ends a test: so many time limits
-MESSAGE_LIMIT = 1000
-NAME_LIMIT = 100
 _PARTS = 8  # times as many as the expected value has: an answer of more is wrong, however its lists, tuples and dicts are written
 _SAMPLE = 0.05  # seconds; a test that took longer has its run-queue time read
 
@@ -46,7 +44,7 @@ _WRONG = Result(Outcome.FAILED_TEST)
 
 def failure(error_type: str, message: str, line: int | None = None, outcome: Outcome = Outcome.RUNTIME_ERROR) -> Result:
     """The result of a test that ended in an error. Only so much of it is kept: a program may say anything."""
-    return Result(outcome, error_type[:NAME_LIMIT], message[:MESSAGE_LIMIT], line)
+    return Result(outcome, error_type[: plain.NAME_LIMIT], message[: child.MESSAGE_LIMIT], line)
 
 
 class Clock:
